@@ -1,0 +1,4 @@
+CREATE TABLE counter (
+    key   TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,81 @@
+//! The host's own database: which tenants there are. It opens no tenant's file.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use crate::clock::Clock;
+use crate::db::{DataDir, open_catalog};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::TenantId;
+
+/// A tenant as the catalog lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRecord {
+    /// Its name.
+    pub id: TenantId,
+    /// When it was created, in seconds since 1970.
+    pub created_at: u64,
+}
+
+/// The list of tenants. Blocking: call it on the executor or in a command.
+#[derive(Debug)]
+pub struct Catalog(Mutex<Connection>);
+
+impl Catalog {
+    /// Opens `catalog.db`, making it if it is not there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: damaged, newer than this program, or out of reach.
+    pub fn open(dir: &DataDir) -> Result<Self> {
+        Ok(Self(Mutex::new(open_catalog(dir)?)))
+    }
+
+    /// Whether there is such a tenant.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn knows(&self, tenant: &TenantId) -> Result<bool> {
+        let conn = self.conn();
+        let mut known = conn.prepare_cached("SELECT 1 FROM tenant WHERE id = ?1")?;
+        Ok(known.exists([tenant.as_str()])?)
+    }
+
+    /// Enters a tenant; its file comes with its first request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when there is one of that name.
+    pub fn create(&self, tenant: &TenantId, clock: &dyn Clock) -> Result<()> {
+        let created_at = i64::try_from(clock.unix_seconds()).unwrap_or(i64::MAX);
+        let made = self.conn().execute(
+            "INSERT INTO tenant (id, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            (tenant.as_str(), created_at),
+        )?;
+        match made {
+            0 => Err(Error::new(ErrorKind::Conflict, format!("tenant {tenant} is there already"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// At most `limit` tenants by name, from the one after `after` on.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn list(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantRecord>> {
+        let conn = self.conn();
+        let mut listed = conn.prepare_cached("SELECT id, created_at FROM tenant WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+        let after = after.map_or("", TenantId::as_str);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = listed.query_map((after, limit), |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        rows.map(|row| {
+            let (id, created_at) = row?;
+            Ok(TenantRecord { id: TenantId::parse(&id)?, created_at: u64::try_from(created_at).unwrap_or(0) })
+        })
+        .collect()
+    }
+
+    fn conn(&self) -> MutexGuard<'_, Connection> {
+        // A panic in the middle of a statement leaves the connection whole: SQLite rolled back.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,123 @@
+//! The commands. Each parses, calls what it is about, prints; none of them decides anything.
+
+mod config;
+mod dev;
+mod key;
+mod serve;
+mod tenant;
+mod token;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{Flags, Settings};
+use crate::db::DataDir;
+use crate::error::{Error, Result};
+use crate::host::Host;
+
+#[derive(Parser)]
+#[command(version, about, long_about = None, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a command: serve.
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve agents
+    Serve(serve::ServeArgs),
+    /// Make tokens that agents carry
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Make and list signing keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Create and list tenants
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// Where the settings and the data are: the same for every command.
+#[derive(Args, Clone, Debug)]
+struct Place {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "FREEHOLD_CONFIG")]
+    config: Option<PathBuf>,
+    /// The folder that holds everything [default: ./data, env: FREEHOLD_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    fn settings(&self) -> Result<Settings> {
+        self.settings_with(Flags::default())
+    }
+
+    fn settings_with(&self, flags: Flags) -> Result<Settings> {
+        let flags = Flags { data_dir: self.data_dir.clone(), ..flags };
+        Settings::load(self.config.as_deref(), &flags)
+    }
+}
+
+/// The data directory as a command beside a running host uses it.
+fn data_dir(settings: &Settings) -> Result<DataDir> {
+    DataDir::open(&settings.data_dir.relative())
+}
+
+impl Host {
+    /// Runs the command line: the same commands as the `freehold` binary, with this server's tools.
+    /// Starts its own runtime, logs to standard error, and says what went wrong there too.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let matches = Cli::command().name(self.name).get_matches();
+        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let done = match cli.command {
+            None => serve::run(self, &cli.serve),
+            Some(Command::Serve(args)) => serve::run(self, &args),
+            Some(Command::Token(command)) => token::run(&command),
+            Some(Command::Key(command)) => key::run(&command),
+            Some(Command::Tenant(command)) => tenant::run(&command),
+            Some(Command::Config(command)) => config::run(&command),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // Nothing is left to tell it to, if even this fails.
+                let _ = writeln!(io::stderr(), "error: {}", error.chain());
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Prints `text` and a line's end to standard output, which is what a command is for: it fails if it can't.
+fn say(text: impl std::fmt::Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::internal("standard output can't be written").with_source(error))
+}
+
+/// Tells something beside the output proper.
+fn remark(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

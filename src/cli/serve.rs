@@ -1,0 +1,102 @@
+//! `freehold serve`: on HTTP for many tenants, or on standard input for one.
+
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+use tokio::net::TcpListener;
+
+use super::{Place, dev, say};
+use crate::catalog::Catalog;
+use crate::clock::SystemClock;
+use crate::config::{Flags, PublicUrl, Settings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::{Host, Service, serve, stop_signal};
+use crate::id::TenantId;
+use crate::telemetry;
+
+/// Example: freehold serve --dev
+#[derive(Args, Debug)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Try it: makes a key and the tenants acme and globex, prints a token and curl lines for each.
+    /// Loopback only
+    #[arg(long, env = "FREEHOLD_DEV")]
+    dev: bool,
+    /// Where agents connect [default: 127.0.0.1:8000, env: FREEHOLD_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The address that agents type [env: FREEHOLD_PUBLIC_URL]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<PublicUrl>,
+    /// http: many tenants, each with its own token. stdio: one tenant, on this process's own pipe
+    #[arg(long, value_enum, default_value = "http", env = "FREEHOLD_TRANSPORT")]
+    transport: Transport,
+    /// The tenant that stdio serves [default: local]
+    #[arg(long, value_name = "ID", env = "FREEHOLD_TENANT")]
+    tenant: Option<TenantId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Transport {
+    Http,
+    Stdio,
+}
+
+pub(super) fn run(host: Host, args: &ServeArgs) -> Result<()> {
+    let flags = Flags { listen: args.listen, public_url: args.public_url.clone(), data_dir: None };
+    let settings = args.place.settings_with(flags)?;
+    telemetry::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("the runtime can't be started").with_source(error))?;
+    runtime.block_on(async {
+        match args.transport {
+            Transport::Http if args.tenant.is_some() => {
+                Err(Error::invalid("--tenant is for --transport stdio: over HTTP the token names the tenant"))
+            }
+            Transport::Http => http(host, settings, args.dev).await,
+            Transport::Stdio => stdio(host, settings, args.tenant.clone()).await,
+        }
+    })
+}
+
+async fn http(host: Host, mut settings: Settings, dev: bool) -> Result<()> {
+    if dev {
+        dev::prepare(&mut settings)?;
+    }
+    let stop = stop_signal()?;
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        let message = format!("{} can't be listened on: choose another with --listen", settings.listen);
+        Error::new(ErrorKind::Unavailable, message).with_source(error)
+    })?;
+    // Port 0 asked for any: from here on it is the one that was given.
+    settings.listen = listener.local_addr().map_err(|error| Error::internal("no address").with_source(error))?;
+    let service = Service::start(host, &settings, false)?;
+    say(format_args!("listening on http://{}/mcp", settings.listen))?;
+    if dev {
+        dev::greet(&settings)?;
+    }
+    serve(listener, service, stop).await
+}
+
+/// The person at the pipe owns the files and needs no token; the tenant is made if it is not there.
+async fn stdio(host: Host, settings: Settings, tenant: Option<TenantId>) -> Result<()> {
+    let tenant = match tenant {
+        Some(tenant) => tenant,
+        None => TenantId::parse("local")?,
+    };
+    let stop = stop_signal()?;
+    let service = Service::start(host, &settings, true)?;
+    match Catalog::open(&super::data_dir(&settings)?)?.create(&tenant, &SystemClock) {
+        Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+        _ => {}
+    }
+    let served = tokio::select! {
+        served = service.serve_stdio(&tenant) => served,
+        () = stop => Ok(()),
+    };
+    service.close().await;
+    served
+}

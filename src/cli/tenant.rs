@@ -1,0 +1,64 @@
+//! `freehold tenant`. Works beside a running host: the catalog takes both.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{Place, data_dir, say};
+use crate::catalog::{Catalog, TenantRecord};
+use crate::clock::SystemClock;
+use crate::error::Result;
+use crate::id::TenantId;
+
+/// Tenants read at a time: a list of 100,000 must not be held as a whole.
+const PAGE: usize = 1_000;
+
+#[derive(Subcommand)]
+pub(super) enum TenantCommand {
+    /// Create a tenant; its file comes with its first request
+    ///
+    /// Example: freehold tenant create acme
+    Create {
+        #[command(flatten)]
+        place: Place,
+        /// Its name: 1 to 63 of a-z, 0-9 and '-'
+        id: TenantId,
+    },
+    /// Print the tenants by name, one a line
+    ///
+    /// Example: freehold tenant list --json
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(command: &TenantCommand) -> Result<()> {
+    match command {
+        TenantCommand::Create { place, id } => {
+            Catalog::open(&data_dir(&place.settings()?)?)?.create(id, &SystemClock)?;
+            say(id)
+        }
+        TenantCommand::List { place, json } => list(&Catalog::open(&data_dir(&place.settings()?)?)?, *json),
+    }
+}
+
+fn list(catalog: &Catalog, json: bool) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page = catalog.list(after.as_ref(), PAGE)?;
+        for TenantRecord { id, created_at } in &page {
+            if json {
+                say(json!({ "id": id.as_str(), "created_at": created_at }))?;
+            } else {
+                say(id)?;
+            }
+        }
+        match page.into_iter().next_back() {
+            Some(last) => after = Some(last.id),
+            None => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `[limits]`: what one tenant may use. Every bound stands here with its reason; the refusal that
+//! it causes names the same key.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// What one tenant may use. Durations as `"5s"`, sizes as `"1GiB"`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Writes that may wait for the tenant's actor. 64 group into one commit of some milliseconds.
+    pub mailbox: usize,
+    /// Reads of one tenant that run at once, each on a connection of its own.
+    pub readers: usize,
+    /// Reads that may wait for a reader.
+    pub reads_waiting: usize,
+    /// The longest that work may wait before it begins; then it is refused, not begun.
+    #[serde(with = "humantime_serde")]
+    pub queue_deadline: Duration,
+    /// The longest that one call may keep the database busy.
+    #[serde(with = "humantime_serde")]
+    pub statement_deadline: Duration,
+    /// The size of the tenant's database file.
+    pub database_bytes: ByteSize,
+    /// One string, blob or row.
+    pub value_bytes: ByteSize,
+    /// Rows in one result; the rest comes by cursor.
+    pub result_rows: usize,
+    /// The JSON text of the rows in one result: what a model's context can take, and more.
+    pub result_bytes: ByteSize,
+    /// Statements in one `sql_execute`.
+    pub statements: usize,
+    /// The body of one request.
+    pub body_bytes: ByteSize,
+    /// The longest that a request's body may take to arrive.
+    #[serde(with = "humantime_serde")]
+    pub body_deadline: Duration,
+    /// MCP sessions of older clients open at once. An idle one costs about 50 KB.
+    pub sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mailbox: 64,
+            readers: 2,
+            reads_waiting: 64,
+            queue_deadline: Duration::from_secs(10),
+            statement_deadline: Duration::from_secs(5),
+            database_bytes: ByteSize::gib(1),
+            value_bytes: ByteSize::mib(1),
+            result_rows: 1_000,
+            result_bytes: ByteSize::mib(1),
+            statements: 100,
+            body_bytes: ByteSize::mib(1),
+            body_deadline: Duration::from_secs(30),
+            sessions: 64,
+        }
+    }
+}

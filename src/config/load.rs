@@ -1,0 +1,87 @@
+//! Where settings come from, and what an operator reads when one is wrong.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::error::Kind;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::Serialize;
+
+use super::{PublicUrl, Settings};
+use crate::error::{Error, Result};
+
+/// What the command line may override. `None` leaves the setting as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Flags {
+    /// `--listen`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// `--data-dir`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// `--public-url`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<PublicUrl>,
+}
+
+impl Settings {
+    /// Joins defaults, `file`, the environment and `flags`, each overriding the one before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): the file is missing, a key is unknown (the
+    /// message names the nearest right one), or a value does not fit.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Self> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        // These steer the program and are not settings.
+        let environment =
+            Env::prefixed("FREEHOLD_").ignore(&["config", "log", "dev", "transport", "tenant"]).split("__");
+        let settings: Self =
+            figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(|error| explain(&error))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// What no single value shows.
+    fn check(&self) -> Result<()> {
+        let zero = [
+            ("mailbox", self.limits.mailbox),
+            ("readers", self.limits.readers),
+            ("result_rows", self.limits.result_rows),
+            ("statements", self.limits.statements),
+        ];
+        if let Some((key, _)) = zero.into_iter().find(|(_, value)| *value == 0) {
+            return Err(Error::invalid(format!("limits.{key} is 0: nothing could ever be done; set it to 1 or more")));
+        }
+        if !self.listen.ip().is_loopback() && self.public_url.is_none() {
+            return Err(Error::invalid(
+                "listen is not loopback and public_url is not set: give the address that agents type, \
+                 such as --public-url https://mcp.example.com, or every request would be refused for its Host",
+            ));
+        }
+        if self.tenants.resident_max == 0 {
+            return Err(Error::invalid("tenants.resident_max is 0: no tenant could ever be served"));
+        }
+        Ok(())
+    }
+}
+
+fn explain(error: &figment::Error) -> Error {
+    let key = error.path.join(".");
+    let place = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
+    let text = match &error.kind {
+        Kind::UnknownField(unknown, known) => {
+            let nearest = known
+                .iter()
+                .max_by(|a, b| strsim::jaro(unknown, a).total_cmp(&strsim::jaro(unknown, b)))
+                .map(|name| format!("; the nearest right one is `{name}`"));
+            format!("unknown key `{unknown}`{}", nearest.unwrap_or_default())
+        }
+        kind => kind.to_string(),
+    };
+    let at = if key.is_empty() { String::new() } else { format!(" at `{key}`") };
+    Error::invalid(format!("configuration ({place}){at}: {text}"))
+}

@@ -1,0 +1,103 @@
+//! Settings: defaults, then `freehold.toml`, then `FREEHOLD_*`, then flags. Data only: what is done
+//! with them is the business of whoever is handed them.
+
+mod auth;
+mod limits;
+mod load;
+mod public_url;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use figment::value::magic::RelativePathBuf;
+use serde::{Deserialize, Serialize};
+
+pub use auth::AuthSettings;
+pub use limits::Limits;
+pub use load::Flags;
+pub use public_url::PublicUrl;
+
+/// Everything that an operator can set.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where agents connect. Loopback unless told otherwise: a host on the open internet is a decision.
+    pub listen: SocketAddr,
+    /// The folder that holds everything: the catalog, the keys and a folder per tenant.
+    pub data_dir: RelativePathBuf,
+    /// The address that agents type, without `/mcp`. Sets allowed host, allowed origin and audience.
+    pub public_url: Option<PublicUrl>,
+    /// What an acknowledged write has survived.
+    pub durability: Durability,
+    /// The built-in tools that every tenant gets.
+    pub packs: Vec<Pack>,
+    /// Who may call.
+    pub auth: AuthSettings,
+    /// How tenants come to be and how many are open.
+    pub tenants: TenantSettings,
+    /// What one tenant may use.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            data_dir: RelativePathBuf::from(PathBuf::from("./data")),
+            public_url: None,
+            durability: Durability::Full,
+            packs: vec![Pack::Sql],
+            auth: AuthSettings::default(),
+            tenants: TenantSettings::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What an acknowledged write has survived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// A loss of power: the write-ahead log is fsynced before the reply (`synchronous=FULL`).
+    #[default]
+    Full,
+    /// The end of the process, kill -9 included, but not a loss of power (`synchronous=NORMAL`).
+    Normal,
+}
+
+/// A set of built-in tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pack {
+    /// `sql_query`, `sql_execute`, `sql_schema`: the tenant's own database.
+    Sql,
+}
+
+/// How tenants come to be and how many are open.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantSettings {
+    /// Whether a valid token for an unknown tenant creates it. Off: a token must not make files.
+    pub auto_create: bool,
+    /// Tenants open at once. Each costs about 150 KB and up to 9 file descriptors (three a
+    /// connection); beyond it the least recently used idle one is closed.
+    pub resident_max: usize,
+}
+
+impl Default for TenantSettings {
+    fn default() -> Self {
+        Self { auto_create: false, resident_max: 1_000 }
+    }
+}
+
+impl Settings {
+    /// The audiences that a token may name, the one that this host issues for first.
+    #[must_use]
+    pub fn audiences(&self) -> Vec<String> {
+        match (&self.auth.audiences[..], &self.public_url) {
+            ([], Some(url)) => vec![format!("{}/mcp", url.origin())],
+            ([], None) => vec!["freehold".to_owned()],
+            (listed, _) => listed.to_vec(),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What SQL may do, asked by SQLite for every action as it prepares a statement.
+//!
+//! The host's own SQL may do all. An embedder's closure may do what belongs to its tenant. What an
+//! agent wrote may do what stands below and nothing else; and so may a trigger or a view, whoever
+//! sets it off, for an agent may have written it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Tables of the host. SQLite's own begin with `sqlite_`.
+const HOST_PREFIX: &str = "_fh_";
+/// PRAGMAs that only tell, and only of the schema.
+const PRAGMAS: &[&str] =
+    &["table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"];
+/// Functions that reach outside, or that one call can keep busy for many seconds past any deadline.
+const FUNCTIONS_DENIED: &[&str] =
+    &["load_extension", "fts3_tokenizer", "json_patch", "jsonb_patch", "snippet", "highlight", "fts5_decode"];
+const MODULES: &[&str] = &["fts5", "rtree"];
+
+/// On whose behalf SQL is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// The host itself.
+    Host,
+    /// A closure of the program that embeds the host.
+    Embedder,
+    /// Text that an agent sent.
+    Tenant,
+}
+
+/// The rules of one connection, and what they last refused.
+#[derive(Clone, Debug)]
+pub(super) struct Authorizer(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    mode: AtomicU8,
+    altered: AtomicBool,
+    refused: Mutex<Option<&'static str>>,
+}
+
+impl Authorizer {
+    pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
+        let state = State { mode: AtomicU8::new(Mode::Host as u8), altered: false.into(), refused: Mutex::default() };
+        let authorizer = Self(Arc::new(state));
+        let seen = authorizer.clone();
+        conn.authorizer(Some(move |context: AuthContext<'_>| seen.decide(&context)))?;
+        Ok(authorizer)
+    }
+
+    /// Runs `work` with `mode` in force; a refusal comes back with its reason.
+    pub(super) fn during<T>(&self, mode: Mode, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        struct Reset<'a>(&'a State);
+        impl Drop for Reset<'_> {
+            fn drop(&mut self) {
+                self.0.mode.store(Mode::Host as u8, Ordering::Relaxed);
+            }
+        }
+        *self.refused() = None;
+        self.0.mode.store(mode as u8, Ordering::Relaxed);
+        let result = {
+            let _reset = Reset(&self.0);
+            work()
+        };
+        match result {
+            Err(error) if error.kind() == ErrorKind::Forbidden => Err(match *self.refused() {
+                Some(reason) => Error::new(ErrorKind::Forbidden, reason).with_source(error),
+                None => error,
+            }),
+            result => result,
+        }
+    }
+
+    /// Whether an agent's `ALTER TABLE` was let through since the last call: SQLite does not tell the
+    /// new name, so that only a look at the schema shows whether it took one of ours.
+    pub(super) fn take_altered(&self) -> bool {
+        self.0.altered.swap(false, Ordering::Relaxed)
+    }
+
+    fn refused(&self) -> std::sync::MutexGuard<'_, Option<&'static str>> {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn decide(&self, context: &AuthContext<'_>) -> Authorization {
+        let mode = self.0.mode.load(Ordering::Relaxed);
+        let verdict = if mode == Mode::Host as u8 {
+            Ok(())
+        } else if mode == Mode::Tenant as u8 || context.accessor.is_some() {
+            if matches!(context.action, AuthAction::AlterTable { .. }) {
+                self.0.altered.store(true, Ordering::Relaxed);
+            }
+            tenant(context)
+        } else {
+            embedder(context)
+        };
+        match verdict {
+            Ok(()) => Authorization::Allow,
+            Err(reason) => {
+                *self.refused() = Some(reason);
+                Authorization::Deny
+            }
+        }
+    }
+}
+
+type Verdict = Result<(), &'static str>;
+
+fn embedder(context: &AuthContext<'_>) -> Verdict {
+    match context.action {
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } => Err("ATTACH is not available: a tenant has one file"),
+        AuthAction::Transaction { .. } => {
+            Err("the transaction is the host's: BEGIN, COMMIT and ROLLBACK are not available")
+        }
+        AuthAction::Pragma { pragma_name, .. } => pragma(pragma_name),
+        AuthAction::Function { function_name } => function(function_name),
+        _ => Ok(()),
+    }
+}
+
+fn tenant(context: &AuthContext<'_>) -> Verdict {
+    use AuthAction as A;
+    // Temporary objects would stay on a connection that the next call shares.
+    let lasting =
+        if context.database_name == Some("temp") { Err("temporary objects are not available") } else { Ok(()) };
+    match context.action {
+        A::Select | A::Recursive => Ok(()),
+        A::Read { table_name, .. } => {
+            if table_name.eq_ignore_ascii_case("dbstat") {
+                return Err("dbstat is not available");
+            }
+            name(table_name)
+        }
+        A::Insert { table_name } | A::Delete { table_name } | A::Update { table_name, .. } => {
+            lasting.and(name(table_name))
+        }
+        A::CreateTable { table_name: named }
+        | A::DropTable { table_name: named }
+        | A::CreateView { view_name: named }
+        | A::DropView { view_name: named }
+        | A::AlterTable { table_name: named, .. }
+        | A::Analyze { table_name: named }
+        | A::Reindex { index_name: named } => lasting.and(name(named)),
+        A::CreateIndex { index_name: named, table_name }
+        | A::DropIndex { index_name: named, table_name }
+        | A::CreateTrigger { trigger_name: named, table_name }
+        | A::DropTrigger { trigger_name: named, table_name } => lasting.and(name(named)).and(name(table_name)),
+        A::CreateVtable { table_name, module_name } | A::DropVtable { table_name, module_name } => {
+            let known = MODULES.iter().any(|module| module.eq_ignore_ascii_case(module_name));
+            if known {
+                lasting.and(name(table_name))
+            } else {
+                Err("of virtual tables only fts5 and rtree are available")
+            }
+        }
+        A::Function { function_name } => function(function_name),
+        A::Pragma { pragma_name, .. } => pragma(pragma_name),
+        A::Transaction { .. } | A::Savepoint { .. } => Err(
+            "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not available: one sql_execute call is one transaction already",
+        ),
+        A::Attach { .. } | A::Detach { .. } => Err("ATTACH and VACUUM are not available: a tenant has one file"),
+        _ => Err("this kind of statement is not available"),
+    }
+}
+
+fn name(named: &str) -> Verdict {
+    let host = named.get(..HOST_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HOST_PREFIX));
+    if host { Err("names that begin with _fh_ belong to the host: choose another") } else { Ok(()) }
+}
+
+fn function(named: &str) -> Verdict {
+    let denied = FUNCTIONS_DENIED.iter().any(|function| function.eq_ignore_ascii_case(named));
+    if denied { Err("this function is not available here") } else { Ok(()) }
+}
+
+fn pragma(named: &str) -> Verdict {
+    let known = PRAGMAS.iter().any(|pragma| pragma.eq_ignore_ascii_case(named));
+    if known { Ok(()) } else { Err("this PRAGMA is not available; table_info, index_list and their like are") }
+}

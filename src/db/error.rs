@@ -1,0 +1,59 @@
+//! What SQLite says, and what the caller should do about it.
+//!
+//! SQLite's own words go to the caller only where they speak of the caller's statement or data; a
+//! message that may hold a path becomes an internal error.
+
+use rusqlite::ErrorCode;
+
+use crate::error::{Error, ErrorKind};
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as Sqlite;
+        let (kind, message) = match &error {
+            Sqlite::SqliteFailure(failure, text) => return of_code(failure.code, text.clone(), error),
+            Sqlite::SqlInputError { error: failure, msg, .. } => {
+                return of_code(failure.code, Some(msg.clone()), error);
+            }
+            Sqlite::QueryReturnedNoRows => (ErrorKind::NotFound, "no such row".to_owned()),
+            Sqlite::FromSqlConversionFailure(..)
+            | Sqlite::IntegralValueOutOfRange(..)
+            | Sqlite::InvalidColumnType(..)
+            | Sqlite::InvalidColumnName(_)
+            | Sqlite::InvalidColumnIndex(_)
+            | Sqlite::InvalidParameterName(_)
+            | Sqlite::InvalidParameterCount(..)
+            | Sqlite::ToSqlConversionFailure(_)
+            | Sqlite::Utf8Error(..)
+            | Sqlite::NulError(_)
+            | Sqlite::ExecuteReturnedResults
+            | Sqlite::MultipleStatement => (ErrorKind::Invalid, error.to_string()),
+            _ => (ErrorKind::Internal, "SQLite failed".to_owned()),
+        };
+        Self::new(kind, message).with_source(error)
+    }
+}
+
+fn of_code(code: ErrorCode, text: Option<String>, error: rusqlite::Error) -> Error {
+    let said = text.unwrap_or_else(|| error.to_string());
+    let (kind, message) = match code {
+        ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => {
+            (ErrorKind::Invalid, said)
+        }
+        // SQLITE_ERROR: syntax, no such table, and the like.
+        ErrorCode::Unknown => (ErrorKind::Invalid, said),
+        ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly => (ErrorKind::Forbidden, said),
+        ErrorCode::TooBig => (ErrorKind::Limit, said),
+        ErrorCode::OutOfMemory => (ErrorKind::Limit, "the statement needs more memory than it may use".to_owned()),
+        ErrorCode::DiskFull => (ErrorKind::Limit, "the database is full: delete what is not needed".to_owned()),
+        ErrorCode::OperationInterrupted => (ErrorKind::Limit, "the statement was interrupted".to_owned()),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            (ErrorKind::Busy, "the database is locked by another program; try again shortly".to_owned())
+        }
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+            (ErrorKind::Unavailable, "the tenant's database is damaged: an operator has to restore it".to_owned())
+        }
+        _ => (ErrorKind::Internal, "SQLite failed".to_owned()),
+    };
+    Error::new(kind, message).with_source(error)
+}

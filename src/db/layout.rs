@@ -1,0 +1,108 @@
+//! The data directory: who lies where, and that one process at a time owns it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::TenantId;
+
+/// The folder that holds the catalog, the keys and a folder per tenant. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    /// Held while this process serves from the folder; released by the kernel however it ends.
+    _lock: Option<Arc<File>>,
+}
+
+impl DataDir {
+    /// Names the folder without claiming it: for commands beside a running host.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when it can't be made or reached.
+    pub fn open(root: &Path) -> Result<Self> {
+        let make = || -> io::Result<PathBuf> {
+            private_dir(root)?;
+            root.canonicalize()
+        };
+        let root = make().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "the data directory can't be used").with_source(error)
+        })?;
+        Ok(Self { root, _lock: None })
+    }
+
+    /// Names the folder and claims it for this process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] when another process holds it (the message says which), or as [`DataDir::open`].
+    pub fn claim(root: &Path) -> Result<Self> {
+        let mut dir = Self::open(root)?;
+        let unusable = |error| Error::new(ErrorKind::Unavailable, "freehold.lock can't be used").with_source(error);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(dir.root.join("freehold.lock"))
+            .map_err(unusable)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            // At most a line: the file is ours, but nobody promises that.
+            let _ = file.take(64).read_to_string(&mut holder);
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "the data directory is in use by process {}: stop it first, or choose another with --data-dir",
+                    holder.trim()
+                ),
+            ));
+        }
+        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
+        dir._lock = Some(Arc::new(file));
+        Ok(dir)
+    }
+
+    /// The folder of the host's keys and secrets.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    pub(super) fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.db")
+    }
+
+    /// Two hex digits between, so that no folder holds more than some hundreds of 100,000 tenants.
+    pub(super) fn tenant_dir(&self, tenant: &TenantId) -> PathBuf {
+        let hash = digest::digest(&digest::SHA256, tenant.as_str().as_bytes());
+        self.root.join("tenants").join(format!("{:02x}", hash.as_ref()[0])).join(tenant.as_str())
+    }
+
+    /// The tenant's file, in a folder that is there, is ours and is no link to elsewhere.
+    pub(super) fn tenant_file(&self, tenant: &TenantId) -> Result<PathBuf> {
+        let dir = self.tenant_dir(tenant);
+        let real = || -> io::Result<PathBuf> {
+            private_dir(&dir)?;
+            dir.canonicalize()
+        };
+        let unusable = || Error::new(ErrorKind::Unavailable, "the tenant's folder can't be used");
+        let real = real().map_err(|error| unusable().with_source(error))?;
+        if real != dir {
+            return Err(unusable().with_source("the folder is a link to elsewhere"));
+        }
+        Ok(dir.join("tenant.db"))
+    }
+}
+
+fn private_dir(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => Ok(()),
+        _ => DirBuilder::new().recursive(true).mode(0o700).create(path),
+    }
+}

@@ -1,0 +1,44 @@
+//! SQLite's own limits and defences, for every connection to a tenant's file.
+//!
+//! After sqlite.org/security.html, "Defense Against The Dark Arts". Not from there: untrusted
+//! functions are denied by the authorizer, and the page cache is bounded per connection.
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+
+/// The longest statement, in bytes: what a person or a model writes, ten times over.
+const SQL_BYTES: i32 = 100_000;
+
+/// Sets what a statement may be at most; `value_bytes` bounds one string, blob or row.
+pub(super) fn restrict(conn: &Connection, value_bytes: u64) -> rusqlite::Result<()> {
+    let value_bytes = i32::try_from(value_bytes).unwrap_or(i32::MAX);
+    for (limit, value) in [
+        (Limit::SQLITE_LIMIT_LENGTH, value_bytes),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES),
+        (Limit::SQLITE_LIMIT_COLUMN, 100),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 50),
+        (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, 32),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 100),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+        (Limit::SQLITE_LIMIT_PARSER_DEPTH, 100),
+    ] {
+        conn.set_limit(limit, value)?;
+    }
+    for (defence, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+    ] {
+        conn.set_db_config(defence, on)?;
+    }
+    Ok(())
+}

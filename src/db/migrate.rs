@@ -1,0 +1,115 @@
+//! Migrations: forward only, each in a transaction of its own, and never into a file from the future.
+//!
+//! Two lists meet in a tenant's file, the host's and the embedder's; each counts for itself.
+
+use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::Connection;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// One step of a schema. Its number is its place in the list, so that the list may only grow at its end.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    /// What an operator reads: usually the file's name.
+    pub name: Cow<'static, str>,
+    /// One or more statements, run as one transaction.
+    pub sql: Cow<'static, str>,
+}
+
+/// One owner's migrations, in order.
+#[derive(Clone, Debug)]
+pub struct Migrations {
+    owner: &'static str,
+    steps: Vec<Migration>,
+}
+
+macro_rules! host_migrations {
+    ($($file:literal),*) => {
+        vec![$(Migration { name: Cow::Borrowed($file), sql: Cow::Borrowed(include_str!(concat!("../../migrations/", $file))) }),*]
+    };
+}
+
+impl Migrations {
+    /// The host's own tables in a tenant's file.
+    #[must_use]
+    pub fn of_host() -> Self {
+        Self { owner: "host", steps: host_migrations!["tenant/0001_host.sql"] }
+    }
+
+    /// The host's catalog.
+    #[must_use]
+    pub fn of_catalog() -> Self {
+        Self { owner: "catalog", steps: host_migrations!["catalog/0001_tenants.sql"] }
+    }
+
+    /// The tables of the program that embeds the host.
+    #[must_use]
+    pub fn of_app(steps: Vec<Migration>) -> Self {
+        Self { owner: "app", steps }
+    }
+
+    /// Brings `conn`'s file up to date.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the file is newer than this program, or a step failed; the file is
+    /// then as it was before that step.
+    pub(super) fn apply(&self, conn: &mut Connection) -> Result<()> {
+        let done = self.version(conn)?;
+        let known = self.steps.len();
+        if done > known {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "the database is at version {done} of its {} schema and this program knows {known}: \
+                     run a newer program; the file was left as it is",
+                    self.owner
+                ),
+            ));
+        }
+        for (at, step) in self.steps.iter().enumerate().skip(done) {
+            self.step(conn, at + 1, step).map_err(|error| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    format!("migration {} of the {} schema failed; the file was left as it was", step.name, self.owner),
+                )
+                .with_source(error)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn version(&self, conn: &Connection) -> Result<usize> {
+        let known =
+            conn.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_fh_migration')", [], |row| {
+                row.get::<_, bool>(0)
+            })?;
+        if !known {
+            return Ok(0);
+        }
+        let version: i64 = conn.query_row(
+            "SELECT coalesce(max(version), 0) FROM _fh_migration WHERE owner = ?1",
+            [self.owner],
+            |row| row.get(0),
+        )?;
+        Ok(usize::try_from(version).unwrap_or(usize::MAX))
+    }
+
+    fn step(&self, conn: &mut Connection, version: usize, step: &Migration) -> rusqlite::Result<()> {
+        let tx = conn.transaction()?;
+        tx.execute_batch(
+            "CREATE TABLE IF NOT EXISTS _fh_migration (
+                 owner TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, applied_at INTEGER NOT NULL,
+                 PRIMARY KEY (owner, version)
+             ) STRICT, WITHOUT ROWID",
+        )?;
+        tx.execute_batch(&step.sql)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        tx.execute(
+            "INSERT INTO _fh_migration (owner, version, name, applied_at) VALUES (?1, ?2, ?3, ?4)",
+            (self.owner, version as i64, &step.name, now as i64),
+        )?;
+        tx.commit()
+    }
+}

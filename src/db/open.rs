@@ -1,0 +1,122 @@
+//! Opens a file the way every file of this host is opened, and hands out its one writer and its readers.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::authorizer::Authorizer;
+use super::{DataDir, Migrations, ReaderThreads, Readers, Watch, Writer, limits};
+use crate::config::{Durability, Limits};
+use crate::error::Result;
+use crate::id::TenantId;
+
+/// SQLite's page, in bytes: what `max_page_count` counts in.
+const PAGE_BYTES: u64 = 4096;
+
+/// How files are opened.
+#[derive(Clone, Debug)]
+pub struct FileSettings {
+    /// What an acknowledged write has survived.
+    pub durability: Durability,
+    /// The tenant's bounds.
+    pub limits: Limits,
+}
+
+/// A tenant's open file.
+#[derive(Debug)]
+pub struct Database {
+    /// The one connection that writes; the actor owns it.
+    pub writer: Writer,
+    /// Connections that can only read.
+    pub readers: Readers,
+}
+
+impl Database {
+    /// Opens `tenant`'s file, making it if it is not there, and brings it up to date.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): the file is damaged, newer than this
+    /// program, or can't be reached; it is left as it is.
+    pub fn open(
+        dir: &DataDir,
+        tenant: &TenantId,
+        settings: &FileSettings,
+        app: &Migrations,
+        threads: &ReaderThreads,
+    ) -> Result<Self> {
+        let path = dir.tenant_file(tenant)?;
+        let mut conn = connect(&path, settings.durability)?;
+        Migrations::of_host().apply(&mut conn)?;
+        app.apply(&mut conn)?;
+        let pages = settings.limits.database_bytes.as_u64() / PAGE_BYTES;
+        conn.pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))?;
+        let connection = Guarded::new(conn, settings)?;
+        Ok(Self {
+            writer: Writer::new(connection, wal_of(&path), settings)?,
+            readers: Readers::new(&path, settings, threads),
+        })
+    }
+}
+
+/// A connection under limits, with its authorizer and its watch.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) conn: Connection,
+    pub(super) authorizer: Authorizer,
+    pub(super) watch: Watch,
+}
+
+impl Guarded {
+    pub(super) fn new(conn: Connection, settings: &FileSettings) -> rusqlite::Result<Self> {
+        limits::restrict(&conn, settings.limits.value_bytes.as_u64())?;
+        let authorizer = Authorizer::install(&conn)?;
+        let watch = Watch::install(&conn)?;
+        Ok(Self { conn, authorizer, watch })
+    }
+}
+
+/// The host's own database, used by the host alone.
+///
+/// # Errors
+/// As [`Database::open`].
+pub fn open_catalog(dir: &DataDir) -> Result<Connection> {
+    let mut conn = connect(&dir.catalog(), Durability::Full)?;
+    Migrations::of_catalog().apply(&mut conn)?;
+    Ok(conn)
+}
+
+fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, flags())?;
+    // An operator who looks into the file with another program may hold it for a moment.
+    conn.busy_timeout(std::time::Duration::from_millis(250))?;
+    conn.pragma_update(None, "journal_mode", "wal")?;
+    let synchronous = match durability {
+        Durability::Full => "full",
+        Durability::Normal => "normal",
+    };
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    // The writer checkpoints between replies; on its own SQLite would do it before one.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "journal_size_limit", 4 * 1024 * 1024)?;
+    conn.pragma_update(None, "cache_size", -256)?;
+    // What an agent forgets is gone from the file too, not only from its index.
+    conn.pragma_update(None, "secure_delete", "fast")?;
+    conn.set_prepared_statement_cache_capacity(32);
+    Ok(conn)
+}
+
+/// No `SQLITE_OPEN_URI`: a path that begins with `file:` is a path. No shared cache. No mutex of
+/// SQLite's, since a connection is only ever used by the thread that holds it.
+pub(super) fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+}
+
+fn wal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}

@@ -1,0 +1,100 @@
+//! Connections that can only read, lent from a small pool per tenant.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use r2d2::{Pool, PooledConnection};
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags};
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use super::authorizer::{Authorizer, Mode};
+use super::open::flags;
+use super::{FileSettings, Watch, limits};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The one thread that opens readers for all pools: r2d2 would start three for each.
+#[derive(Clone)]
+pub struct ReaderThreads(Arc<ScheduledThreadPool>);
+
+impl ReaderThreads {
+    /// Starts the thread.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("freehold-pool-{}").build()))
+    }
+}
+
+/// A tenant's readers. Opened when first needed, at most `limits.readers` of them.
+pub struct Readers {
+    pool: Pool<SqliteConnectionManager>,
+    deadline: Duration,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path, settings: &FileSettings, threads: &ReaderThreads) -> Self {
+        let value_bytes = settings.limits.value_bytes.as_u64();
+        let manager = SqliteConnectionManager::file(path)
+            .with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE)
+            .with_init(move |conn| {
+                conn.busy_timeout(Duration::from_millis(250))?;
+                conn.pragma_update(None, "query_only", true)?;
+                conn.pragma_update(None, "cache_size", -256)?;
+                conn.set_prepared_statement_cache_capacity(16);
+                limits::restrict(conn, value_bytes)
+            });
+        let pool = Pool::builder()
+            .max_size(u32::try_from(settings.limits.readers).unwrap_or(u32::MAX))
+            .min_idle(Some(0))
+            // No reaper: it would wake for every tenant, and hibernation closes readers anyway.
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_on_check_out(false)
+            .connection_timeout(Duration::from_secs(5))
+            .thread_pool(threads.0.clone())
+            .build_unchecked(manager);
+        Self { pool, deadline: settings.limits.statement_deadline }
+    }
+
+    /// Runs `work` on a reader, inside one read transaction: every statement sees the same state.
+    /// Blocks until a reader is free; the caller lets in no more than there are readers.
+    ///
+    /// # Errors
+    /// What `work` returns; [`ErrorKind::Limit`] past the statement deadline.
+    pub fn read<T>(&self, mode: Mode, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let mut conn = self.pool.get().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "the tenant's database can't be opened for reading").with_source(error)
+        })?;
+        let Guards { watch, authorizer } = guards(&mut conn)?;
+        let tx = conn.transaction()?;
+        let result = watch.limited(self.deadline, || authorizer.during(mode, || work(&tx)));
+        // Nothing was written; dropping rolls back. A panic of `work` does so too.
+        drop(tx);
+        result
+    }
+}
+
+/// The callbacks of a lent connection. Once per connection, for a new authorizer would make SQLite
+/// prepare every cached statement anew.
+fn guards(conn: &mut PooledConnection<SqliteConnectionManager>) -> Result<Guards> {
+    if let Some(guards) = PooledConnection::extensions(conn).get::<Guards>() {
+        return Ok(guards.clone());
+    }
+    let guards = Guards { watch: Watch::install(conn)?, authorizer: Authorizer::install(conn)? };
+    PooledConnection::extensions_mut(conn).insert(guards.clone());
+    Ok(guards)
+}
+
+#[derive(Clone)]
+struct Guards {
+    watch: Watch,
+    authorizer: Authorizer,
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Readers({} open)", self.pool.state().connections)
+    }
+}

@@ -1,0 +1,63 @@
+//! Stops a statement: at its deadline, or when nobody waits for it any more.
+//!
+//! SQLite calls the progress handler between VM steps, and the handler looks at this. A single
+//! function call in SQL is one step: nothing here can cut it short.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// VM steps between two looks at the clock: some tens of microseconds.
+const STEPS: i32 = 1_000;
+const NEVER: u64 = u64::MAX;
+
+/// The deadline of what a connection does at present.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    origin: Instant,
+    /// Nanoseconds after `origin`.
+    deadline: Arc<AtomicU64>,
+}
+
+impl Watch {
+    /// Installs a watch on `conn`, with no deadline yet.
+    pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
+        let watch = Self { origin: Instant::now(), deadline: Arc::new(AtomicU64::new(NEVER)) };
+        let seen = watch.clone();
+        conn.progress_handler(STEPS, Some(move || seen.is_over()))?;
+        Ok(watch)
+    }
+
+    /// Runs `work` with `within` as its deadline; what SQLite interrupts then is told as that limit.
+    pub(super) fn limited<T>(&self, within: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let at = self.origin.elapsed() + within;
+        self.deadline.store(u64::try_from(at.as_nanos()).unwrap_or(NEVER), Ordering::Relaxed);
+        let result = work();
+        let over = self.is_over();
+        self.deadline.store(NEVER, Ordering::Relaxed);
+        match result {
+            Err(error) if over && error.kind() == ErrorKind::Limit => {
+                let millis = u64::try_from(within.as_millis()).unwrap_or(NEVER);
+                Err(Error::limit(
+                    "statement_deadline",
+                    millis,
+                    format!(
+                        "stopped after {millis} ms, nothing was changed: \
+                         make it cheaper (an index, a LIMIT, a smaller range) and call again"
+                    ),
+                )
+                .with_source(error))
+            }
+            other => other,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        deadline != NEVER && self.origin.elapsed().as_nanos() >= u128::from(deadline)
+    }
+}

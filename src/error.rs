@@ -1,0 +1,178 @@
+//! The one public error. Its kind says what the caller should do; the rest is a message and a source.
+//!
+//! It knows no HTTP status and no JSON-RPC code: `http::respond` and `mcp::refusal` choose those.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the caller should do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is wrong as it stands: mend it, then send it again.
+    Invalid,
+    /// The caller has not shown who it is: get a new token.
+    Unauthenticated,
+    /// The caller may not do this: ask for other rights, or do without.
+    Forbidden,
+    /// There is no such thing, or it is not the caller's.
+    NotFound,
+    /// It collides with what is there: read the present state, then decide.
+    Conflict,
+    /// A stated bound was reached: ask for less.
+    Limit,
+    /// It was not begun, for too much is waiting: the same request may succeed a little later.
+    Busy,
+    /// It can't be served at present: an operator has to act, or time has to pass.
+    Unavailable,
+    /// Our fault. The cause is in the log under the request's id; nothing of it is told outside.
+    Internal,
+}
+
+/// The bound that was reached: its configuration key and its value in the key's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bound {
+    /// The key under `[limits]`, such as `result_rows`.
+    pub name: &'static str,
+    /// Its value: a count, bytes, or milliseconds, as the key says.
+    pub value: u64,
+}
+
+/// Why something was not done, and through [`Error::kind`] what to do next.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    bound: Option<Bound>,
+    retry_after: Option<Duration>,
+    source: Option<Source>,
+}
+
+impl Error {
+    /// An error of `kind`; `message` is a lowercase fragment that a caller may read.
+    pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), bound: None, retry_after: None, source: None }))
+    }
+
+    /// The request is wrong as it stands.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// Our fault: `message` goes to the log, never to the caller.
+    pub fn internal(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// The bound `name` of `value` was reached.
+    pub fn limit(name: &'static str, value: u64, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Limit, message).with_bound(name, value)
+    }
+
+    /// Not begun, since `name` of `value` is full; worth a try after `retry_after`.
+    pub fn busy(name: &'static str, value: u64, retry_after: Duration) -> Self {
+        let mut error = Self::new(
+            ErrorKind::Busy,
+            format!("nothing was done: {name} of {value} is full; try again in {} ms", retry_after.as_millis()),
+        )
+        .with_bound(name, value);
+        error.0.retry_after = Some(retry_after);
+        error
+    }
+
+    /// The same error with the bound that it reached.
+    #[must_use]
+    pub fn with_bound(mut self, name: &'static str, value: u64) -> Self {
+        self.0.bound = Some(Bound { name, value });
+        self
+    }
+
+    /// The same error with the time after which another try makes sense.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    /// The same error with its cause, for the log.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The same error, said of `place`.
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.message = format!("{place}: {}", self.0.message).into();
+        self
+    }
+
+    /// The same answer for one more caller; the cause stays with the first.
+    pub(crate) fn repeat(&self) -> Self {
+        let Inner { kind, message, bound, retry_after, .. } = &*self.0;
+        Self(Box::new(Inner {
+            kind: *kind,
+            message: message.clone(),
+            bound: *bound,
+            retry_after: *retry_after,
+            source: None,
+        }))
+    }
+
+    /// What the caller should do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The bound that was reached, if one was.
+    #[must_use]
+    pub fn bound(&self) -> Option<Bound> {
+        self.0.bound
+    }
+
+    /// When another try makes sense, if waiting helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The message and every cause below it, for a log line or a terminal.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind, self.chain())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,149 @@
+//! From settings to a running host: the order in which the pieces come up, read from top to bottom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Host;
+use crate::auth::{Authenticate, JwtVerifier, KeyRing};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads};
+use crate::drain::Drain;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::Edge;
+use crate::id::TenantId;
+use crate::mcp::{EndpointSettings, Hosted};
+use crate::packs::Packs;
+use crate::tenant::{Executor, Handle, Registry};
+
+/// How long work that has begun may take once stopping has.
+const DRAIN_WITHIN: Duration = Duration::from_secs(25);
+
+/// A host that runs. Dropping it closes nothing: call [`Service::close`].
+pub struct Service {
+    authenticate: Arc<dyn Authenticate>,
+    tenants: Registry<Hosted>,
+    settings: Settings,
+    drain: Drain,
+}
+
+impl Service {
+    pub(crate) fn start(host: Host, settings: &Settings, stdio: bool) -> Result<Self> {
+        let dir = DataDir::claim(&settings.data_dir.relative())?;
+        let authenticate: Arc<dyn Authenticate> = match &host.authenticate {
+            Some(own) => Arc::clone(own),
+            None if stdio => Arc::new(Nobody),
+            None => Arc::new(JwtVerifier::new(&keys_of(settings, &dir)?, settings, Arc::clone(&host.clock))),
+        };
+        let catalog = Arc::new(Catalog::open(&dir)?);
+        let tenants = registry(host, settings, dir, catalog, stdio);
+        Ok(Self { authenticate, tenants, settings: settings.clone(), drain: Drain::default() })
+    }
+
+    /// The routes of the public listener.
+    #[must_use]
+    pub fn router(&self) -> axum::Router {
+        let limits = self.settings.limits.clone();
+        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), limits, self.drain.clone()).router()
+    }
+
+    /// How stopping is told.
+    #[must_use]
+    pub fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// Serves `tenant` on standard input and output until they end.
+    pub(crate) async fn serve_stdio(&self, tenant: &TenantId) -> Result<()> {
+        self.tenants.get(tenant).await?.endpoint.serve_stdio().await
+    }
+
+    /// Refuses what is new, waits for what has begun, ends every stream, closes every file.
+    pub async fn close(&self) {
+        self.drain.begin();
+        if !self.drain.finished(DRAIN_WITHIN).await {
+            tracing::warn!("some calls did not end in time and are cut");
+        }
+        self.tenants.close_all().await;
+    }
+}
+
+/// The keys that `settings` name.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`], with how to make them.
+pub fn keys_of(settings: &Settings, dir: &DataDir) -> Result<KeyRing> {
+    match &settings.auth.hs256_secret_file {
+        Some(file) => KeyRing::from_secret_file(&file.relative()),
+        None => KeyRing::from_dir(&dir.keys()),
+    }
+}
+
+fn registry(host: Host, settings: &Settings, dir: DataDir, catalog: Arc<Catalog>, stdio: bool) -> Registry<Hosted> {
+    let executor = Executor::default();
+    let threads = ReaderThreads::start();
+    let app = Arc::new(Migrations::of_app(host.migrations));
+    let file = FileSettings { durability: settings.durability, limits: settings.limits.clone() };
+    let endpoint = EndpointSettings {
+        packs: Arc::new(Packs::new(host.packs.as_deref().unwrap_or(&settings.packs))),
+        allowed_hosts: allowed_hosts(settings),
+        allowed_origins: allowed_origins(settings),
+        stdio,
+    };
+    let (make, clock, auto_create) = (host.make, host.clock, settings.tenants.auto_create);
+    Registry::new(settings.tenants.resident_max, move |tenant| {
+        let (dir, catalog, app, threads) = (dir.clone(), Arc::clone(&catalog), Arc::clone(&app), threads.clone());
+        let (file, endpoint, clock, make) = (file.clone(), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
+        let executor = executor.clone();
+        async move {
+            let (id, limits) = (tenant.clone(), file.limits.clone());
+            let open = move || {
+                admit(&catalog, &id, auto_create, &*clock)?;
+                Database::open(&dir, &id, &file, &app, &threads)
+            };
+            let database = executor.run(open).await??;
+            make(Handle::start(tenant, database, limits, executor), &endpoint)
+        }
+    })
+}
+
+/// A valid token for a tenant that is not there makes no file, unless the operator said so.
+fn admit(catalog: &Catalog, tenant: &TenantId, auto_create: bool, clock: &dyn Clock) -> Result<()> {
+    if catalog.knows(tenant)? {
+        return Ok(());
+    }
+    if !auto_create {
+        return Err(Error::new(ErrorKind::Forbidden, "the token's tenant is unknown here"));
+    }
+    catalog.create(tenant, clock)
+}
+
+/// Browsers name the page they are on; what is not ours by name is refused (DNS rebinding).
+fn allowed_hosts(settings: &Settings) -> Vec<String> {
+    let port = settings.listen.port();
+    let mut hosts: Vec<String> = settings.public_url.iter().map(|url| url.authority().to_owned()).collect();
+    if settings.listen.ip().is_loopback() {
+        hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}")));
+    }
+    hosts.push(settings.listen.to_string());
+    hosts
+}
+
+fn allowed_origins(settings: &Settings) -> Vec<String> {
+    let port = settings.listen.port();
+    let mut origins: Vec<String> = settings.public_url.iter().map(super::super::config::PublicUrl::origin).collect();
+    if settings.listen.ip().is_loopback() {
+        origins.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("http://{name}:{port}")));
+    }
+    origins
+}
+
+/// Where nobody can call by HTTP.
+struct Nobody;
+
+impl Authenticate for Nobody {
+    fn authenticate<'a>(&'a self, _token: &'a str) -> crate::auth::Verdict<'a> {
+        Box::pin(std::future::ready(Err(Error::new(ErrorKind::Unauthenticated, "this host serves standard input"))))
+    }
+}

@@ -1,0 +1,99 @@
+//! [`Host`]: what an embedder says, and what becomes of it. Everything is wired here and nowhere else.
+
+mod assemble;
+mod serve;
+
+use std::sync::Arc;
+
+use rmcp::ServerHandler;
+
+use crate::auth::Authenticate;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Pack, Settings};
+use crate::db::Migration;
+use crate::error::Result;
+use crate::mcp::{EndpointSettings, Hosted, hosted};
+use crate::tenant::{Handle, Tenant};
+
+pub use assemble::{Service, keys_of};
+pub use serve::{serve, stop_signal};
+
+type MakeHosted = Arc<dyn Fn(Handle, &EndpointSettings) -> Result<Hosted> + Send + Sync>;
+
+/// A server for one tenant, made into a host for many.
+///
+/// ```no_run
+/// # #[derive(Clone)] struct Notes; impl rmcp::ServerHandler for Notes {}
+/// # impl Notes { fn new() -> Self { Notes } }
+/// fn main() -> std::process::ExitCode {
+///     freehold::Host::new(|_tenant| Notes::new()).run()
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Host {
+    make: MakeHosted,
+    migrations: Vec<Migration>,
+    packs: Option<Vec<Pack>>,
+    authenticate: Option<Arc<dyn Authenticate>>,
+    clock: Arc<dyn Clock>,
+    pub(crate) name: &'static str,
+}
+
+impl Host {
+    /// Hosts `server(tenant)`: called once each time a tenant is opened, so that even what the server
+    /// keeps in memory is one tenant's own. `tenant` acts for the host itself; a tool that acts for its
+    /// caller takes a [`Tenant`] argument.
+    pub fn new<S: ServerHandler>(server: impl Fn(Tenant) -> S + Send + Sync + 'static) -> Self {
+        Self {
+            make: Arc::new(move |handle, settings| {
+                let own = handle.on_behalf_of(crate::auth::Principal::local(handle.id().clone()))?;
+                Ok(hosted(server(own), handle, settings))
+            }),
+            migrations: Vec::new(),
+            packs: None,
+            authenticate: None,
+            clock: Arc::new(SystemClock),
+            name: env!("CARGO_PKG_NAME"),
+        }
+    }
+
+    /// The schema of the server's own tables, applied in every tenant's file when it is opened. The list
+    /// may only grow at its end. See [`migrations!`](crate::migrations).
+    #[must_use]
+    pub fn migrations(mut self, migrations: impl Into<Vec<Migration>>) -> Self {
+        self.migrations = migrations.into();
+        self
+    }
+
+    /// The built-in tools, in place of the setting `packs`. Without this the setting decides.
+    #[must_use]
+    pub fn packs(mut self, packs: impl Into<Vec<Pack>>) -> Self {
+        self.packs = Some(packs.into());
+        self
+    }
+
+    /// A verifier of one's own, in place of the host's keys and issuer.
+    #[must_use]
+    pub fn authenticate(mut self, verifier: impl Authenticate) -> Self {
+        self.authenticate = Some(Arc::new(verifier));
+        self
+    }
+
+    /// A clock of one's own.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The host as a router for an axum application of one's own, and the handle that closes it. Claims
+    /// the data directory. Runs inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): no keys, or no data directory;
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict): another process holds it.
+    pub fn into_router(self, settings: &Settings) -> Result<(axum::Router, Service)> {
+        let service = Service::start(self, settings, false)?;
+        Ok((service.router(), service))
+    }
+}

@@ -1,0 +1,68 @@
+//! One event per request, and the id that ties an answer to it.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+
+use crate::id::TenantId;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request's id: 16 hex digits, half of them this process's, half of them a count. It names a line in
+/// a log and guards nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestId(u32, u32);
+
+impl RequestId {
+    fn next() -> Self {
+        static PROCESS: LazyLock<u32> = LazyLock::new(|| RandomState::new().build_hasher().finish() as u32);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        Self(*PROCESS, COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:08x}{:08x}", self.0, self.1)
+    }
+}
+
+/// What the way down leaves for the log line: a handler adds to it by the response's extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub(super) TenantId);
+
+/// Why a request was refused, for the log alone.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub(super) String);
+
+/// Numbers the request, and writes one line when its answer's head is ready.
+pub(super) async fn request_log(mut request: Request, next: Next) -> Response {
+    let id = RequestId::next();
+    let begun = Instant::now();
+    let method = request.method().clone();
+    // The path alone: a query may hold a token that somebody put there by mistake.
+    let path: String = request.uri().path().chars().take(64).collect();
+    request.extensions_mut().insert(id);
+    let mut answer = next.run(request).await;
+    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        answer.headers_mut().insert(REQUEST_ID, value);
+    }
+    tracing::info!(
+        request.id = %id,
+        http.method = %method,
+        http.path = path,
+        http.status = answer.status().as_u16(),
+        tenant.id = answer.extensions().get::<Caller>().map(|caller| caller.0.as_str()),
+        cause = answer.extensions().get::<Cause>().map(|cause| cause.0.as_str()),
+        duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    answer
+}

@@ -1,0 +1,170 @@
+//! Refusals. The one place that chooses a status and a JSON-RPC code from an error's kind, and the words
+//! for what rmcp refuses in bare text.
+
+use std::any::Any;
+
+use axum::body::Body;
+use axum::extract::Extension;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use super::request_log::{Cause, RequestId};
+use crate::error::{Error, ErrorKind};
+
+/// JSON-RPC 2.0 section 5.1.
+const PARSE_ERROR: i32 = -32700;
+const INVALID_REQUEST: i32 = -32600;
+const INTERNAL: i32 = -32603;
+/// -32000 to -32019 are the implementation's own.
+const REFUSED: i32 = -32000;
+
+/// The answer to a request that was refused for `error`.
+pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
+    let (status, code) = match error.kind() {
+        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, INVALID_REQUEST),
+        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, REFUSED),
+        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, REFUSED),
+        ErrorKind::NotFound => (StatusCode::NOT_FOUND, REFUSED),
+        ErrorKind::Conflict => (StatusCode::CONFLICT, REFUSED),
+        ErrorKind::Limit if error.bound().is_some_and(|bound| bound.name == "body_bytes") => {
+            (StatusCode::PAYLOAD_TOO_LARGE, REFUSED)
+        }
+        ErrorKind::Limit if error.bound().is_some_and(|bound| bound.name == "body_deadline") => {
+            (StatusCode::REQUEST_TIMEOUT, REFUSED)
+        }
+        ErrorKind::Limit => (StatusCode::TOO_MANY_REQUESTS, REFUSED),
+        // What is full is the tenant's own, unless it is the host's number of open tenants.
+        ErrorKind::Busy if error.bound().is_some_and(|bound| bound.name != "resident_max") => {
+            (StatusCode::TOO_MANY_REQUESTS, REFUSED)
+        }
+        ErrorKind::Busy | ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, REFUSED),
+        ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
+    };
+    let message = if error.kind() == ErrorKind::Internal { "internal error".to_owned() } else { error.to_string() };
+    let mut data = json!({});
+    if let Some(bound) = error.bound() {
+        data["limit"] = json!(bound.name);
+        data["value"] = json!(bound.value);
+    }
+    if let Some(after) = error.retry_after() {
+        data["retryAfterMs"] = json!(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    }
+    let mut answer = rpc_error(status, code, &message, data, id);
+    let headers = answer.headers_mut();
+    if let Some(after) = error.retry_after() {
+        // Whole seconds (RFC 9110 section 10.2.3), upwards: too early would be refused again.
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
+    }
+    if error.kind() == ErrorKind::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, challenge(error));
+    }
+    if std::error::Error::source(error).is_some() || error.kind() == ErrorKind::Internal {
+        answer.extensions_mut().insert(Cause(error.chain()));
+    }
+    answer
+}
+
+/// RFC 6750 section 3: `error` only where a token was shown, and never which check failed.
+fn challenge(error: &Error) -> HeaderValue {
+    if std::error::Error::source(error).is_none() {
+        return HeaderValue::from_static("Bearer realm=\"mcp\"");
+    }
+    HeaderValue::from_static(
+        "Bearer realm=\"mcp\", error=\"invalid_token\", error_description=\"The access token is invalid or expired\"",
+    )
+}
+
+fn rpc_error(status: StatusCode, code: i32, message: &str, mut data: Value, id: RequestId) -> Response {
+    data["requestId"] = json!(id.to_string());
+    let body = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message, "data": data } });
+    let mut answer = Response::new(Body::from(body.to_string()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// rmcp refuses in bare text, partly in words of the request. Said again as JSON, in ours.
+pub(super) fn in_json<B>(refusal: &http::Response<B>, body: &Bytes, id: RequestId) -> Option<Response> {
+    let status = refusal.status();
+    let is_json = refusal.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().starts_with(b"application/json") || kind.as_bytes().starts_with(b"text/event-stream")
+    });
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return None;
+    }
+    let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
+    let mut answer = match status {
+        StatusCode::FORBIDDEN => say(
+            status,
+            REFUSED,
+            "this Host or Origin is not allowed here: set public_url to the address that clients use",
+        ),
+        StatusCode::NOT_FOUND => say(status, REFUSED, "no such session: send `initialize` to open one"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            say(status, REFUSED, "this method is not for /mcp here: see the Allow header")
+        }
+        StatusCode::NOT_ACCEPTABLE => {
+            say(status, REFUSED, "send the header `Accept: application/json, text/event-stream`")
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => return Some(unreadable(body, id)),
+        StatusCode::BAD_REQUEST => say(
+            status,
+            INVALID_REQUEST,
+            "not a request that this session can take: send `initialize` first, then its Mcp-Session-Id and a \
+             MCP-Protocol-Version that this server speaks",
+        ),
+        _ if status.is_client_error() => say(status, INVALID_REQUEST, "this request can't be served as it is"),
+        _ => say(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, "internal error"),
+    };
+    if let Some(allow) = refusal.headers().get(ALLOW) {
+        answer.headers_mut().insert(ALLOW, allow.clone());
+    }
+    Some(answer)
+}
+
+/// rmcp answers 415 to whatever it can't read; only a second look tells what was wrong.
+fn unreadable(body: &Bytes, id: RequestId) -> Response {
+    let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Err(_) => say(StatusCode::BAD_REQUEST, PARSE_ERROR, "the body is not JSON"),
+        Ok(_) if serde_json::from_slice::<RpcMessage>(body).is_err() => say(
+            StatusCode::BAD_REQUEST,
+            INVALID_REQUEST,
+            "the body is not one JSON-RPC 2.0 message (a batch is sent as one request each)",
+        ),
+        Ok(_) => say(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            REFUSED,
+            "send one JSON-RPC message with the header `Content-Type: application/json`",
+        ),
+    }
+}
+
+/// As much of JSON-RPC as tells a message from something else.
+#[derive(serde::Deserialize)]
+struct RpcMessage {
+    #[serde(rename = "jsonrpc")]
+    _version: String,
+}
+
+pub(super) async fn no_such_path(Extension(id): Extension<RequestId>) -> Response {
+    rpc_error(StatusCode::NOT_FOUND, REFUSED, "nothing is served here: MCP is at /mcp", json!({}), id)
+}
+
+pub(super) async fn no_such_method(Extension(id): Extension<RequestId>) -> Response {
+    rpc_error(StatusCode::METHOD_NOT_ALLOWED, REFUSED, "this path takes GET", json!({}), id)
+}
+
+/// A bug of ours costs one answer. The hook has logged where.
+pub(super) fn panicked(_: Box<dyn Any + Send>) -> Response {
+    let mut answer =
+        Response::new(Body::from(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"internal error"}}"#));
+    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}

@@ -1,0 +1,83 @@
+//! `/mcp`: who calls, whose it is, and in. Each step refuses what the next one should not see.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use tokio::time::timeout;
+
+use super::Edge;
+use super::authenticate::authenticate;
+use super::request_log::{Caller, RequestId};
+use super::respond::{in_json, refuse};
+use crate::config::Limits;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Every method of `/mcp`. A caller without a token learns nothing else, not even which methods there are.
+pub(super) async fn mcp(State(edge): State<Edge>, Extension(id): Extension<RequestId>, request: Request) -> Response {
+    serve(&edge, id, request).await.unwrap_or_else(|error| refuse(&error, id))
+}
+
+async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response> {
+    let parts = &edge.0;
+    let (mut head, body) = request.into_parts();
+    let in_flight = parts.drain.enter().ok_or_else(stopping)?;
+    let principal = authenticate(&*parts.authenticate, &mut head.headers).await?;
+    let tenant = parts.tenants.get(principal.tenant()).await?;
+    let waits_for_news = head.method == Method::GET
+        || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
+    let caller = Caller(principal.tenant().clone());
+    head.extensions.insert(principal);
+    let body = collect(&head.headers, body, &parts.limits).await?;
+    let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body.clone()))).await?;
+    let mut answer = match in_json(&answer, &body, id) {
+        Some(refusal) => refusal,
+        None if is_stream(&answer) => answer.map(|body| {
+            // A stream keeps its tenant open until it ends. The process waits for answers, not for a
+            // stream of notifications: that one it ends itself.
+            let held = (tenant, (!waits_for_news).then_some(in_flight));
+            Body::new(body.map_frame(move |frame| {
+                let _ = &held;
+                frame
+            }))
+        }),
+        None => answer.map(Body::new),
+    };
+    answer.extensions_mut().insert(caller);
+    Ok(answer)
+}
+
+fn is_stream<B>(answer: &http::Response<B>) -> bool {
+    answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// The whole body, within its bounds of size and time: a tool begins when all of its arguments are here.
+async fn collect(headers: &http::HeaderMap, body: Body, limits: &Limits) -> Result<Bytes> {
+    let most = limits.body_bytes.as_u64();
+    let too_large =
+        || Error::limit("body_bytes", most, format!("the body is larger than {most} bytes: send less at once"));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > most) {
+        return Err(too_large());
+    }
+    let limited = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
+    let late = || {
+        let millis = u64::try_from(limits.body_deadline.as_millis()).unwrap_or(u64::MAX);
+        Error::limit("body_deadline", millis, format!("the body did not arrive within {millis} ms"))
+    };
+    match timeout(limits.body_deadline, limited.collect()).await.map_err(|_| late())? {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Error::invalid("the body broke off")),
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Unavailable, "this server is stopping: send the request again, to another")
+        .with_retry_after(Duration::from_secs(1))
+}

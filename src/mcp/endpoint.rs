@@ -1,0 +1,142 @@
+//! One tenant's door: its rmcp service, its sessions, and the way to close both.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use rmcp::transport::streamable_http_server::session::SessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::{ServerHandler, ServiceExt};
+use tokio_util::sync::CancellationToken;
+
+use super::handler::TenantHandler;
+use super::sessions::TenantSessions;
+use crate::auth::Principal;
+use crate::error::{Error, ErrorKind, Result};
+use crate::packs::Packs;
+use crate::tenant::{Handle, Resident};
+
+type Async<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
+
+const SESSION_ID: &str = "mcp-session-id";
+
+/// What every tenant's endpoint is made with.
+#[derive(Clone, Debug)]
+pub struct EndpointSettings {
+    /// The built-in tools.
+    pub packs: Arc<Packs>,
+    /// `Host` headers that are ours, each with its port.
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` headers that browsers may send.
+    pub allowed_origins: Vec<String>,
+    /// Serve the person at this machine's pipe, whom nobody has to authenticate. Never with HTTP.
+    pub stdio: bool,
+}
+
+/// Serves one tenant, whatever the type of the embedder's server.
+pub trait Endpoint: Send + Sync + 'static {
+    /// Answers one request, whose extensions hold the caller's [`Principal`].
+    fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>>;
+
+    /// Serves standard input and output until they end.
+    fn serve_stdio(&self) -> Async<'_, Result<()>>;
+
+    /// Ends every session and every stream.
+    fn end_streams(&self);
+}
+
+/// A resident tenant: its state and its door.
+pub struct Hosted {
+    /// Its state.
+    pub tenant: Handle,
+    /// Its door.
+    pub endpoint: Box<dyn Endpoint>,
+}
+
+impl Resident for Hosted {
+    fn is_closed(&self) -> bool {
+        self.tenant.is_closed()
+    }
+
+    async fn close(&self) {
+        self.endpoint.end_streams();
+        // The actor logs why, if it can't; there is nobody else to tell.
+        let _ = self.tenant.close().await;
+    }
+}
+
+/// Puts `server` behind `tenant`'s door.
+pub fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &EndpointSettings) -> Hosted {
+    let local = settings.stdio.then(|| Principal::local(tenant.id().clone()));
+    let handler = Arc::new(TenantHandler::new(server, Arc::clone(&settings.packs), tenant.clone(), local));
+    let sessions = Arc::new(TenantSessions::new(tenant.limits().sessions));
+    let stop = CancellationToken::new();
+    let body_bytes = usize::try_from(tenant.limits().body_bytes.as_u64()).unwrap_or(usize::MAX);
+    let config = StreamableHttpServerConfig::default()
+        // Older clients get their sessions and SSE, the modern ones plain JSON where one message is all.
+        .with_legacy_session_mode(true)
+        .with_json_response(true)
+        .with_allowed_hosts(settings.allowed_hosts.clone())
+        .with_allowed_origins(settings.allowed_origins.clone())
+        .enforce_origin_validation()
+        .with_max_request_body_bytes(body_bytes)
+        .with_cancellation_token(stop.clone());
+    let shared = Arc::clone(&handler);
+    let service = StreamableHttpService::new(move || Ok(Arc::clone(&shared)), Arc::clone(&sessions), config);
+    Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop }) }
+}
+
+struct TenantEndpoint<S: ServerHandler> {
+    service: StreamableHttpService<Arc<TenantHandler<S>>, TenantSessions>,
+    sessions: Arc<TenantSessions>,
+    handler: Arc<TenantHandler<S>>,
+    stop: CancellationToken,
+}
+
+impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
+    fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>> {
+        Box::pin(async move {
+            if request.method() == Method::DELETE {
+                self.known_session(&request).await?;
+            }
+            let refused = self.sessions.refused();
+            let answer = self.service.handle(request).await;
+            if answer.status() == StatusCode::INTERNAL_SERVER_ERROR && self.sessions.refused() != refused {
+                return Err(self.sessions.full());
+            }
+            Ok(answer)
+        })
+    }
+
+    fn serve_stdio(&self) -> Async<'_, Result<()>> {
+        Box::pin(async move {
+            let failed = |error| Error::internal("serving standard input failed").with_source(error);
+            let serving = Arc::clone(&self.handler).serve(rmcp::transport::stdio());
+            let service = serving.await.map_err(|error| failed(error.to_string()))?;
+            service.waiting().await.map_err(|error| failed(error.to_string()))?;
+            Ok(())
+        })
+    }
+
+    fn end_streams(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl<S: ServerHandler> TenantEndpoint<S> {
+    /// rmcp answers 202 to a DELETE of any id at all; the specification wants 404 for an unknown one.
+    async fn known_session(&self, request: &Request<Full<Bytes>>) -> Result<()> {
+        let Some(id) = request.headers().get(SESSION_ID).and_then(|id| id.to_str().ok()) else {
+            return Ok(());
+        };
+        match self.sessions.has_session(&id.into()).await {
+            Ok(true) => Ok(()),
+            _ => Err(Error::new(ErrorKind::NotFound, "no such session: send `initialize` to open one")),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The embedder's server and the built-in tools as one rmcp handler, bound to one tenant.
+//!
+//! Whatever the server does runs under three guarantees that rmcp does not give: a panic is an answer
+//! (-32603) and not a silence, a call that nobody waits for any more is dropped, and what a list says
+//! may be cached for its caller alone.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use http::request::Parts;
+use rmcp::handler::server::tool::ToolCallContext;
+#[expect(deprecated, reason = "older clients still subscribe and set levels this way")]
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CancelledNotificationParam,
+    CompleteRequestParams, CompleteResult, CustomNotification, CustomRequest, CustomResult, DiscoverResult,
+    GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams, GetSkillResult, GetTaskParams, GetTaskResult,
+    InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListSkillsResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion,
+    ReadResourceDirectoryRequestParams, ReadResourceDirectoryResult, ReadResourceRequestParams, ReadResourceResponse,
+    ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
+    ToolsCapability, UnsubscribeRequestParams, UpdateTaskParams,
+};
+use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
+use rmcp::{ErrorData, ServerHandler};
+
+use crate::auth::Principal;
+use crate::packs::Packs;
+use crate::tenant::Handle;
+
+/// One tenant's handler; sessions and requests share it.
+pub(super) struct TenantHandler<S> {
+    server: S,
+    packs: Arc<Packs>,
+    tenant: Handle,
+    /// Who calls where no HTTP request says it: the person at the pipe.
+    local: Option<Principal>,
+}
+
+type Cx = RequestContext<RoleServer>;
+
+impl<S: ServerHandler> TenantHandler<S> {
+    pub(super) fn new(server: S, packs: Arc<Packs>, tenant: Handle, local: Option<Principal>) -> Self {
+        Self { server, packs, tenant, local }
+    }
+
+    /// Puts the tenant, on the caller's behalf, where the extractor finds it.
+    fn bind(&self, context: &mut Cx) -> Result<(), ErrorData> {
+        let caller = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Principal>());
+        let caller = caller.or(self.local.as_ref()).cloned();
+        let caller = caller.ok_or_else(|| ErrorData::internal_error("internal error", None))?;
+        context.extensions.insert(self.tenant.on_behalf_of(caller)?);
+        Ok(())
+    }
+
+    /// A built-in tool, unless the embedder's server has one of that name.
+    fn built_in(&self, name: &str) -> Option<&Tool> {
+        self.packs.tools.get(name).filter(|_| self.server.get_tool(name).is_none())
+    }
+
+    fn with_built_ins(&self, mut capabilities: ServerCapabilities) -> ServerCapabilities {
+        if !self.packs.is_empty() {
+            capabilities.tools.get_or_insert_with(ToolsCapability::default);
+        }
+        capabilities
+    }
+
+    async fn call(&self, request: CallToolRequestParams, context: Cx) -> Result<CallToolResponse, ErrorData> {
+        if self.built_in(&request.name).is_some() {
+            return self.packs.tools.call(ToolCallContext::new(&*self.packs, request, context)).await;
+        }
+        self.server.call_tool(request, context).await
+    }
+}
+
+/// Awaits `call`; a panic in it becomes -32603, and the caller's leaving ends it.
+async fn guarded<T>(context: &Cx, call: impl Future<Output = Result<T, ErrorData>>) -> Result<T, ErrorData> {
+    let failed = || ErrorData::internal_error("internal error", None);
+    tokio::select! {
+        biased;
+        answer = AssertUnwindSafe(call).catch_unwind() => answer.unwrap_or_else(|_| Err(failed())),
+        () = context.ct.cancelled() => Err(ErrorData::internal_error("the request was cancelled", None)),
+    }
+}
+
+/// Hands requests on: bound, then guarded. `private` marks lists, which differ from tenant to tenant.
+macro_rules! hand_on {
+    ($($method:ident($request:ty) -> $answer:ty $(, $private:ident)?;)*) => {$(
+        async fn $method(&self, request: $request, mut context: Cx) -> Result<$answer, ErrorData> {
+            self.bind(&mut context)?;
+            let seen = context.clone();
+            let answer = guarded(&seen, self.server.$method(request, context)).await;
+            $(let answer = answer.map(|mut listed| { listed.cache_scope = Some(CacheScope::$private); listed });)?
+            answer
+        }
+    )*};
+}
+
+#[expect(deprecated, reason = "older clients still subscribe and set levels this way")]
+impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
+    hand_on! {
+        complete(CompleteRequestParams) -> CompleteResult;
+        set_level(SetLevelRequestParams) -> ();
+        get_prompt(GetPromptRequestParams) -> GetPromptResponse;
+        list_prompts(Option<PaginatedRequestParams>) -> ListPromptsResult, Private;
+        list_resources(Option<PaginatedRequestParams>) -> ListResourcesResult, Private;
+        list_resource_templates(Option<PaginatedRequestParams>) -> ListResourceTemplatesResult, Private;
+        read_resource(ReadResourceRequestParams) -> ReadResourceResponse;
+        subscribe(SubscribeRequestParams) -> ();
+        unsubscribe(UnsubscribeRequestParams) -> ();
+        on_custom_request(CustomRequest) -> CustomResult;
+        get_task(GetTaskParams) -> GetTaskResult;
+        update_task(UpdateTaskParams) -> ();
+        cancel_task(CancelTaskParams) -> ();
+        list_skills(Option<PaginatedRequestParams>) -> ListSkillsResult;
+        get_skill(GetSkillRequestParams) -> GetSkillResult;
+        read_resource_directory(ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult;
+    }
+
+    async fn ping(&self, context: Cx) -> Result<(), ErrorData> {
+        self.server.ping(context).await
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        mut context: Cx,
+    ) -> Result<InitializeResult, ErrorData> {
+        self.bind(&mut context)?;
+        let ours = self.negotiate_initialize(&request)?;
+        let seen = context.clone();
+        let mut answer = guarded(&seen, self.server.initialize(request, context)).await?;
+        answer.protocol_version = ours.protocol_version;
+        answer.capabilities = self.with_built_ins(answer.capabilities);
+        Ok(answer)
+    }
+
+    async fn discover(&self, mut context: Cx) -> Result<DiscoverResult, ErrorData> {
+        self.bind(&mut context)?;
+        let seen = context.clone();
+        let mut answer = guarded(&seen, self.server.discover(context)).await?;
+        answer.supported_versions = self.supported_protocol_versions().into_owned();
+        answer.capabilities = self.with_built_ins(answer.capabilities);
+        answer.cache_scope = CacheScope::Private;
+        Ok(answer)
+    }
+
+    /// All that the server speaks but 2024-11-05, whose transport (two endpoints) this host has not.
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        let mut versions = self.server.supported_protocol_versions().into_owned();
+        versions.retain(|version| *version != ProtocolVersion::V_2024_11_05);
+        Cow::Owned(versions)
+    }
+
+    fn get_info(&self) -> ServerConfig {
+        let mut info = self.server.get_info();
+        info.capabilities = self.with_built_ins(info.capabilities);
+        info
+    }
+
+    async fn call_tool(&self, request: CallToolRequestParams, mut context: Cx) -> Result<CallToolResponse, ErrorData> {
+        self.bind(&mut context)?;
+        let seen = context.clone();
+        guarded(&seen, self.call(request, context)).await
+    }
+
+    /// The built-in tools by name, then the server's own; a further page is the server's alone.
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        mut context: Cx,
+    ) -> Result<ListToolsResult, ErrorData> {
+        self.bind(&mut context)?;
+        let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
+        let seen = context.clone();
+        let mut listed = guarded(&seen, self.server.list_tools(request, context)).await?;
+        if first {
+            let mut tools = self.packs.tools.list_all();
+            tools.retain(|tool| self.built_in(&tool.name).is_some());
+            tools.append(&mut listed.tools);
+            listed.tools = tools;
+        }
+        listed.cache_scope = Some(CacheScope::Private);
+        Ok(listed)
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.server.get_tool(name).or_else(|| self.packs.tools.get(name).cloned())
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        self.server.accepted_subscription_filter(requested)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        self.server.listen(context).await
+    }
+
+    async fn on_cancelled(&self, notification: CancelledNotificationParam, context: NotificationContext<RoleServer>) {
+        self.server.on_cancelled(notification, context).await;
+    }
+
+    async fn on_progress(&self, notification: ProgressNotificationParam, context: NotificationContext<RoleServer>) {
+        self.server.on_progress(notification, context).await;
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        self.server.on_initialized(context).await;
+    }
+
+    async fn on_roots_list_changed(&self, context: NotificationContext<RoleServer>) {
+        self.server.on_roots_list_changed(context).await;
+    }
+
+    async fn on_custom_notification(&self, notification: CustomNotification, context: NotificationContext<RoleServer>) {
+        self.server.on_custom_notification(notification, context).await;
+    }
+}

@@ -1,0 +1,13 @@
+//! The protocol, both generations, one rmcp service per tenant.
+//!
+//! Per tenant, and not one for all: rmcp finds a session by its id alone, so that a shared service would
+//! serve A's session to B's token. Where every tenant has a service of its own, B's service does not know
+//! A's id, and no check has to be remembered. What HTTP status a refusal gets, nobody here knows.
+
+mod context;
+mod endpoint;
+mod handler;
+mod refusal;
+mod sessions;
+
+pub use endpoint::{EndpointSettings, Hosted, hosted};

@@ -1,0 +1,35 @@
+//! The built-in tools. Each pack is written against [`Tenant`](crate::Tenant) as an embedder's tools
+//! are, so that what an embedder can't do, they can't either.
+
+mod sql;
+
+use rmcp::handler::server::router::tool::ToolRouter;
+
+use crate::config::Pack;
+
+/// The chosen packs, shared by all tenants: they keep no state of their own.
+#[derive(Debug)]
+pub struct Packs {
+    /// Their tools.
+    pub tools: ToolRouter<Self>,
+}
+
+impl Packs {
+    /// The tools of `chosen`.
+    #[must_use]
+    pub fn new(chosen: &[Pack]) -> Self {
+        let mut tools = ToolRouter::new();
+        for pack in chosen {
+            match pack {
+                Pack::Sql => tools.merge(Self::sql_tools()),
+            }
+        }
+        Self { tools }
+    }
+
+    /// Whether no pack was chosen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tools.map.is_empty()
+    }
+}

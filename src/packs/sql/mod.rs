@@ -1,0 +1,52 @@
+//! `sql_query`, `sql_execute`, `sql_schema`: the tenant's own database, as text that an agent writes.
+
+mod execute;
+mod query;
+mod schema;
+mod value;
+
+use rmcp::handler::server::wrapper::{Json, Parameters};
+use rmcp::{tool, tool_router};
+
+use super::Packs;
+use crate::db::Mode;
+use crate::error::Result;
+use crate::tenant::Tenant;
+
+#[tool_router(router = sql_tools, vis = "pub(super)")]
+impl Packs {
+    /// Read from this account's private SQLite database with one SELECT. Returns columns and rows. When
+    /// more rows exist, `next_cursor` is set: call again with the same sql and params and that cursor.
+    #[tool(annotations(title = "Query SQL", read_only_hint = true, open_world_hint = false))]
+    async fn sql_query(
+        &self,
+        tenant: Tenant,
+        Parameters(query): Parameters<query::Query>,
+    ) -> Result<Json<query::Page>> {
+        let limits = tenant.limits().clone();
+        tenant.read_as(Mode::Tenant, move |conn| query.run(conn, &limits)).await.map(Json)
+    }
+
+    /// Change this account's private SQLite database. All statements run in one transaction: either all
+    /// take effect, durably, or none. Creates tables too. Do not send BEGIN or COMMIT.
+    #[tool(annotations(
+        title = "Execute SQL",
+        read_only_hint = false,
+        destructive_hint = true,
+        open_world_hint = false
+    ))]
+    async fn sql_execute(
+        &self,
+        tenant: Tenant,
+        Parameters(batch): Parameters<execute::Batch>,
+    ) -> Result<Json<execute::Done>> {
+        let limits = tenant.limits().clone();
+        tenant.write_as(Mode::Tenant, move |tx| batch.run(tx, &limits)).await.map(Json)
+    }
+
+    /// List the tables and views of this account's private SQLite database, with columns and indexes.
+    #[tool(annotations(title = "Show schema", read_only_hint = true, open_world_hint = false))]
+    async fn sql_schema(&self, tenant: Tenant) -> Result<Json<schema::Schema>> {
+        tenant.read_as(Mode::Host, schema::read).await.map(Json)
+    }
+}

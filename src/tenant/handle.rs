@@ -1,0 +1,253 @@
+//! [`Tenant`]: all that a tool gets of the host. It has no method that takes a tenant's name.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::actor::{self, Message};
+use super::executor::Executor;
+use super::job::Job;
+use crate::auth::{Principal, Scope};
+use crate::config::Limits;
+use crate::db::{Database, Mode, Readers};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::TenantId;
+
+/// What a caller is told to wait when a queue is full: some commits' worth.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// One resident tenant, on nobody's behalf yet. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    id: TenantId,
+    limits: Limits,
+    mailbox: mpsc::Sender<Message>,
+    readers: Readers,
+    /// One permit per reader connection.
+    reading: Arc<Semaphore>,
+    /// Reads that run or wait.
+    reads: AtomicUsize,
+    executor: Executor,
+}
+
+impl Handle {
+    /// Starts the actor of `database`.
+    #[must_use]
+    pub fn start(id: TenantId, database: Database, limits: Limits, executor: Executor) -> Self {
+        let (mailbox, readers) = actor::start(database, limits.mailbox, executor.clone());
+        let reading = Arc::new(Semaphore::new(limits.readers));
+        Self(Arc::new(Inner { id, limits, mailbox, readers, reading, reads: 0.into(), executor }))
+    }
+
+    /// The tenant's name.
+    #[must_use]
+    pub fn id(&self) -> &TenantId {
+        &self.0.id
+    }
+
+    /// The tenant's bounds.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// The tenant as `principal` may use it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when the principal is another tenant's: routing chose by it, so this can't be.
+    pub fn on_behalf_of(&self, principal: Principal) -> Result<Tenant> {
+        if *principal.tenant() != self.0.id {
+            return Err(Error::internal("a principal was routed to another tenant"));
+        }
+        Ok(Tenant { handle: self.clone(), principal })
+    }
+
+    /// Whether the actor has ended, so that the tenant has to be opened anew.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.mailbox.is_closed()
+    }
+
+    /// Waits for what is queued, closes the file. The caller sees to it that nobody uses the tenant.
+    ///
+    /// # Errors
+    /// As [`crate::db::Writer::close`].
+    pub async fn close(&self) -> Result<()> {
+        let (done, closed) = oneshot::channel();
+        if self.0.mailbox.send(Message::Close(done)).await.is_err() {
+            return Ok(());
+        }
+        closed.await.unwrap_or(Ok(()))
+    }
+
+    async fn write<T, F>(&self, mode: Mode, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        let Inner { limits, mailbox, .. } = &*self.0;
+        let (job, turn, mut answer) = Job::new(mode, work);
+        mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
+            TrySendError::Closed(_) => closing(),
+        })?;
+        let answered = match timeout(limits.queue_deadline, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) if turn.give_up() => return Err(waited(limits)),
+            // It has begun: its own deadline bounds it, and its answer must not be lost.
+            Err(_) => answer.await,
+        };
+        answered.unwrap_or_else(|_| Err(closing()))
+    }
+
+    async fn read<T, F>(&self, mode: Mode, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let limits = &self.0.limits;
+        let place = Place::take(self)?;
+        let permit = timeout(limits.queue_deadline, Arc::clone(&self.0.reading).acquire_owned()).await;
+        let permit = permit.map_err(|_| waited(limits))?.map_err(|_| closing())?;
+        let job = move || {
+            // Kept until the reader is back, even when the caller is long gone.
+            let (_permit, place) = (permit, place);
+            place.0.0.readers.read(mode, work)
+        };
+        self.0.executor.run(job).await?
+    }
+}
+
+/// A read's place in the queue; leaving it is what dropping does.
+struct Place(Handle);
+
+impl Place {
+    fn take(handle: &Handle) -> Result<Self> {
+        let Inner { limits, reads, .. } = &*handle.0;
+        let most = limits.readers + limits.reads_waiting;
+        let place = Self(handle.clone());
+        if reads.fetch_add(1, Ordering::AcqRel) >= most {
+            return Err(Error::busy("reads_waiting", limits.reads_waiting as u64, RETRY_AFTER));
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.reads.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn waited(limits: &Limits) -> Error {
+    let millis = u64::try_from(limits.queue_deadline.as_millis()).unwrap_or(u64::MAX);
+    Error::busy("queue_deadline", millis, Duration::from_secs(1))
+}
+
+fn closing() -> Error {
+    Error::new(ErrorKind::Unavailable, "the tenant is being closed; call again")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+/// A tenant's state on behalf of one caller. A tool asks for it by taking an argument of this type.
+#[derive(Clone)]
+pub struct Tenant {
+    handle: Handle,
+    principal: Principal,
+}
+
+impl Tenant {
+    /// The tenant's name.
+    #[must_use]
+    pub fn id(&self) -> &TenantId {
+        &self.handle.0.id
+    }
+
+    /// Who calls.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Runs `work` in a transaction on the tenant's file and returns its value **after the commit is
+    /// durable**. An `Err` or a panic of `work` undoes all that it did. Writes that wait together share
+    /// one commit. `work` is synchronous: nothing can be awaited inside a transaction.
+    ///
+    /// ```
+    /// # use freehold::{Tenant, Result};
+    /// # async fn keep(tenant: Tenant, body: String) -> Result<i64> {
+    /// tenant.write(move |tx| {
+    ///     tx.execute("INSERT INTO note (body) VALUES (?1)", [body])?;
+    ///     Ok(tx.last_insert_rowid())
+    /// }).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What `work` returns. [`ErrorKind::Forbidden`]: the caller has no `write` scope.
+    /// [`ErrorKind::Busy`]: never begun, safe to repeat. [`ErrorKind::Limit`]: past
+    /// `limits.statement_deadline`, undone. [`ErrorKind::Internal`]: `work` panicked, undone.
+    pub async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.write_as(Mode::Embedder, work).await
+    }
+
+    /// Runs `work` on a connection that can only read; all that it reads is of one moment.
+    ///
+    /// # Errors
+    /// As [`Tenant::write`], for the `read` scope.
+    pub async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.read_as(Mode::Embedder, work).await
+    }
+
+    pub(crate) async fn write_as<T, F>(&self, mode: Mode, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.require(Scope::Write)?;
+        self.handle.write(mode, work).await
+    }
+
+    pub(crate) async fn read_as<T, F>(&self, mode: Mode, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.require(Scope::Read)?;
+        self.handle.read(mode, work).await
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.handle.0.limits
+    }
+
+    fn require(&self, scope: Scope) -> Result<()> {
+        if self.principal.scopes().allow(scope) {
+            return Ok(());
+        }
+        let name = scope.name();
+        Err(Error::new(ErrorKind::Forbidden, format!("this needs the scope `{name}`: call with a token that has it")))
+    }
+}
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tenant({:?})", self.principal)
+    }
+}

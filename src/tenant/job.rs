@@ -1,0 +1,75 @@
+//! One write on its way: the closure, its result, and the caller who waits or has given up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rusqlite::Transaction;
+use tokio::sync::oneshot;
+
+use crate::db::{Mode, WriteJob};
+use crate::error::{Error, Result};
+
+const WAITING: u8 = 0;
+const BEGUN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// Decides, once and for both sides, whether a job begins or its caller gives up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn(Arc<AtomicU8>);
+
+impl Turn {
+    /// The worker's side: `true` if the job is to run now.
+    fn begin(&self) -> bool {
+        self.0.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The caller's side: `true` if the job will never run.
+    pub(super) fn give_up(&self) -> bool {
+        self.0.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// A closure to run inside the writer's transaction.
+pub(super) struct Job<T, F> {
+    mode: Mode,
+    work: Option<F>,
+    value: Option<T>,
+    turn: Turn,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T, F> Job<T, F> {
+    /// The job, and where its caller waits.
+    pub(super) fn new(mode: Mode, work: F) -> (Self, Turn, oneshot::Receiver<Result<T>>) {
+        let (reply, answer) = oneshot::channel();
+        let turn = Turn::default();
+        (Self { mode, work: Some(work), value: None, turn: turn.clone(), reply }, turn, answer)
+    }
+}
+
+impl<T, F> WriteJob for Job<T, F>
+where
+    T: Send,
+    F: FnOnce(&Transaction<'_>) -> Result<T> + Send,
+{
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn begin(&mut self) -> bool {
+        !self.reply.is_closed() && self.turn.begin()
+    }
+
+    fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
+        let work = self.work.take().ok_or_else(|| Error::internal("a job was run twice"))?;
+        self.value = Some(work(tx)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<()>) {
+        let Self { value, reply, .. } = *self;
+        let answer = outcome.and_then(|()| value.ok_or_else(|| Error::internal("a job was never run")));
+        // A caller who is gone does not learn that its write is durable; that is its choice.
+        let _ = reply.send(answer);
+    }
+}

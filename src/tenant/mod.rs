@@ -1,0 +1,22 @@
+//! The tenant: a mailbox, a task that owns one file, and a reply that leaves after the commit.
+//!
+//! ```text
+//! Tenant::write ─ try_send → mailbox (bounded) → actor ─ what waits, at once → executor → Writer::group
+//!       ↑                                                                                    │
+//!       └───────────────────────────── oneshot, after COMMIT ────────────────────────────────┘
+//! Tenant::read ─ a slot (bounded) → executor → a reader connection
+//! ```
+//!
+//! Sends go one way, so that bounded mailboxes can't deadlock: nothing here sends to the registry or to
+//! another tenant. A caller learns whether its work *never began* ([`Busy`](crate::ErrorKind::Busy),
+//! safe to repeat) or *failed*.
+
+mod actor;
+mod executor;
+mod handle;
+mod job;
+mod registry;
+
+pub use executor::Executor;
+pub use handle::{Handle, Tenant};
+pub use registry::{Registry, Resident};

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Runs the official client SDKs' smoke tests against a real server: starts the
+# given `counter` binary on a free port of 127.0.0.1 with a fresh data directory
+# and two tenants, runs every smoke, and stops the server.
+# Usage: run.sh PATH_TO_COUNTER_BINARY
+# The SDKs are installed once into .cache/ (ignored by git); CACHE_DIR moves it.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+[[ $# -eq 1 ]] || { echo "usage: $0 PATH_TO_COUNTER_BINARY" >&2; exit 2; }
+[[ -f $1 && -x $1 ]] || { echo "$0: no such program: $1" >&2; exit 2; }
+bin=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+cache=${CACHE_DIR:-$here/.cache}
+
+server=
+work=$(mktemp -d)
+cleanup() {
+  if [[ -n $server ]] && kill -0 "$server" 2>/dev/null; then
+    kill -KILL "$server" 2>/dev/null || true
+  fi
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Tools.
+tools_ready() {
+  command -v npm >/dev/null &&
+    node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null &&
+    python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+if ! tools_ready && [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+  timeout 300 apt-get update
+  timeout 600 apt-get install -y --no-install-recommends nodejs npm python3 python3-venv
+fi
+tools_ready || {
+  echo "$0: needs node >= 20 with npm, and python3 >= 3.10 with venv" >&2
+  echo "(Debian: apt-get install nodejs npm python3 python3-venv)" >&2
+  exit 1
+}
+
+# The SDKs, installed again only when what they are pinned to has changed.
+fresh() { [[ -f $1 && $(<"$1") == "$2" ]]; }
+sum() { cat "$@" | sha256sum | cut -d' ' -f1; }
+
+want="$(sum "$here/python/requirements.txt") $(python3 -V)"
+if ! fresh "$cache/python.stamp" "$want"; then
+  echo "installing the Python SDK"
+  rm -rf "$cache/python" "$cache/python.stamp"
+  mkdir -p "$cache"
+  timeout 120 python3 -m venv "$cache/python"
+  timeout 600 "$cache/python/bin/python" -m pip install --quiet --disable-pip-version-check \
+    -r "$here/python/requirements.txt"
+  echo "$want" >"$cache/python.stamp"
+fi
+
+want=$(sum "$here/typescript/package.json" "$here/typescript/package-lock.json")
+if ! fresh "$cache/typescript.stamp" "$want"; then
+  echo "installing the TypeScript SDKs"
+  rm -rf "$cache/typescript" "$cache/typescript.stamp"
+  mkdir -p "$cache/typescript"
+  cp "$here"/typescript/package{,-lock}.json "$cache/typescript/"
+  (cd "$cache/typescript" && timeout 600 npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  echo "$want" >"$cache/typescript.stamp"
+fi
+# Node looks for packages beside the script, so the scripts go beside them.
+cp "$here"/typescript/*.mjs "$cache/typescript/"
+
+# The server.
+data=$work/data
+"$bin" serve --dev --listen 127.0.0.1:0 --data-dir "$data" >"$work/stdout" 2>"$work/stderr" &
+server=$!
+URL=
+for _ in $(seq 150); do
+  URL=$(sed -nE 's#^listening on (http://127\.0\.0\.1:[0-9]+/mcp)$#\1#p' "$work/stdout")
+  [[ -n $URL ]] && break
+  kill -0 "$server" 2>/dev/null || break
+  sleep 0.2
+done
+if [[ -z $URL ]]; then
+  echo "$0: the server did not say where it listens; it wrote:" >&2
+  tail -n 50 "$work/stdout" "$work/stderr" >&2
+  exit 1
+fi
+TOKEN_ACME=$(timeout 30 "$bin" token issue --tenant acme --data-dir "$data")
+TOKEN_GLOBEX=$(timeout 30 "$bin" token issue --tenant globex --data-dir "$data")
+export URL TOKEN_ACME TOKEN_GLOBEX
+
+# The smokes.
+passed=0 failed=0
+smoke() {
+  local name=$1
+  shift
+  echo "# $name"
+  if timeout --kill-after=5 120 "$@"; then
+    passed=$((passed + 1))
+  else
+    echo "FAILED: $name" >&2
+    failed=$((failed + 1))
+  fi
+}
+smoke "Python SDK" "$cache/python/bin/python" "$here/python/smoke.py"
+smoke "TypeScript SDK 2.x" node "$cache/typescript/smoke.mjs"
+smoke "TypeScript SDK 1.x" node "$cache/typescript/smoke-v1.mjs"
+
+# A server that is asked to stop must do so, and cleanly.
+kill -TERM "$server" 2>/dev/null || true
+for _ in $(seq 75); do
+  kill -0 "$server" 2>/dev/null || break
+  sleep 0.2
+done
+if kill -0 "$server" 2>/dev/null; then
+  echo "FAILED: the server did not stop within 15 s of SIGTERM" >&2
+  failed=$((failed + 1))
+else
+  status=0
+  wait "$server" || status=$?
+  if [[ $status -ne 0 ]]; then
+    echo "FAILED: the server ended with status $status" >&2
+    failed=$((failed + 1))
+  fi
+  server=
+fi
+
+if [[ $failed -ne 0 ]]; then
+  echo "# the server's last words" >&2
+  tail -n 50 "$work/stderr" >&2
+fi
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 ]]
