@@ -11,7 +11,7 @@ use crate::id::TenantId;
 
 /// A tenant as the catalog lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TenantRecord {
+pub(crate) struct TenantRecord {
     /// Its name.
     pub id: TenantId,
     /// When it was created, in seconds since 1970.
@@ -20,14 +20,14 @@ pub struct TenantRecord {
 
 /// The list of tenants. Blocking: call it on the executor or in a command.
 #[derive(Debug)]
-pub struct Catalog(Mutex<Connection>);
+pub(crate) struct Catalog(Mutex<Connection>);
 
 impl Catalog {
     /// Opens `catalog.db`, making it if it is not there.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]: damaged, newer than this program, or out of reach.
-    pub fn open(dir: &DataDir) -> Result<Self> {
+    pub(crate) fn open(dir: &DataDir) -> Result<Self> {
         Ok(Self(Mutex::new(open_catalog(dir)?)))
     }
 
@@ -35,7 +35,7 @@ impl Catalog {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn knows(&self, tenant: &TenantId) -> Result<bool> {
+    pub(crate) fn knows(&self, tenant: &TenantId) -> Result<bool> {
         let conn = self.conn();
         let mut known = conn.prepare_cached("SELECT 1 FROM tenant WHERE id = ?1")?;
         Ok(known.exists([tenant.as_str()])?)
@@ -45,7 +45,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when there is one of that name.
-    pub fn create(&self, tenant: &TenantId, clock: &dyn Clock) -> Result<()> {
+    pub(crate) fn create(&self, tenant: &TenantId, clock: &dyn Clock) -> Result<()> {
         let created_at = i64::try_from(clock.unix_seconds()).unwrap_or(i64::MAX);
         let made = self.conn().execute(
             "INSERT INTO tenant (id, created_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
@@ -61,7 +61,7 @@ impl Catalog {
     ///
     /// # Errors
     /// What SQLite says.
-    pub fn list(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantRecord>> {
+    pub(crate) fn list(&self, after: Option<&TenantId>, limit: usize) -> Result<Vec<TenantRecord>> {
         let conn = self.conn();
         let mut listed = conn.prepare_cached("SELECT id, created_at FROM tenant WHERE id > ?1 ORDER BY id LIMIT ?2")?;
         let after = after.map_or("", TenantId::as_str);

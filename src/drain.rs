@@ -17,7 +17,7 @@ pub struct Drain {
 }
 
 /// Keeps the process waiting (within its deadline) for the work that holds it.
-pub type InFlight = TaskTrackerToken;
+pub(crate) type InFlight = TaskTrackerToken;
 
 impl Drain {
     /// Admits one piece of work; `None` once stopping has begun.

@@ -68,6 +68,8 @@ mod mcp;
 mod packs;
 mod telemetry;
 mod tenant;
+#[cfg(feature = "testing")]
+mod testing;
 
 pub use auth::{Authenticate, Principal, Scope, Scopes, Verdict};
 #[cfg(feature = "testing")]
@@ -81,6 +83,8 @@ pub use host::{Host, Service, serve};
 pub use id::TenantId;
 pub use rusqlite;
 pub use tenant::Tenant;
+#[cfg(feature = "testing")]
+pub use testing::TestHost;
 
 /// The migrations in these files, in this order, as [`Host::migrations`] takes them. Paths begin at the
 /// folder of the calling crate's `Cargo.toml`.

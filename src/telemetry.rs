@@ -11,7 +11,7 @@ const DEFAULT_FILTER: &str = "info,rmcp=warn";
 
 /// Starts logging: text on a terminal, one JSON object a line elsewhere. `FREEHOLD_LOG` filters, as
 /// `RUST_LOG` does. A second call changes nothing.
-pub fn start() {
+pub(crate) fn start() {
     let asked = std::env::var("FREEHOLD_LOG").ok();
     let filter = EnvFilter::builder().parse_lossy(asked.as_deref().unwrap_or(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);

@@ -23,7 +23,7 @@ const REMEMBERED: usize = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
 
 /// Verifies the tokens of the host's own issuer.
-pub struct JwtVerifier {
+pub(crate) struct JwtVerifier {
     keys: Vec<VerifyKey>,
     rules: ClaimRules,
     clock: Arc<dyn Clock>,
@@ -47,7 +47,7 @@ struct Remembered {
 impl JwtVerifier {
     /// A verifier for `ring`, with the issuer, audiences and claim rules of `settings`.
     #[must_use]
-    pub fn new(ring: &KeyRing, settings: &Settings, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(ring: &KeyRing, settings: &Settings, clock: Arc<dyn Clock>) -> Self {
         let AuthSettings { issuer, tenant_claim, scope_default, .. } = &settings.auth;
         let audiences = settings.audiences();
         let keys = ring.keys.iter().map(|key| {

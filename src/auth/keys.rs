@@ -28,7 +28,7 @@ pub(super) struct Key {
 }
 
 /// The keys of the host's own issuer. At least one, and one of them signs.
-pub struct KeyRing {
+pub(crate) struct KeyRing {
     pub(super) keys: Vec<Key>,
     signing: usize,
 }
@@ -39,7 +39,7 @@ impl KeyRing {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when there is none (the message says how to make one), when a key
     /// is readable by others, or when it is no Ed25519 key.
-    pub fn from_dir(dir: &Path) -> Result<Self> {
+    pub(crate) fn from_dir(dir: &Path) -> Result<Self> {
         let mut keys = Vec::new();
         for kid in list_keys(dir)? {
             keys.push(ed25519(&kid, &read_secret(&dir.join(format!("{kid}.pem")))?)?);
@@ -60,7 +60,7 @@ impl KeyRing {
     /// # Errors
     /// [`ErrorKind::Unavailable`] when the file is short, is readable by others or is a PEM file:
     /// a public key used as a shared secret would let anyone sign (RFC 8725 section 2.1).
-    pub fn from_secret_file(path: &Path) -> Result<Self> {
+    pub(crate) fn from_secret_file(path: &Path) -> Result<Self> {
         let mut secret = read_secret(path)?;
         if secret.last() == Some(&b'\n') {
             secret.pop();
@@ -92,7 +92,7 @@ impl KeyRing {
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] when the folder can't be written.
-pub fn generate_key(dir: &Path) -> Result<String> {
+pub(crate) fn generate_key(dir: &Path) -> Result<String> {
     let pair = Ed25519KeyPair::generate().map_err(|_| Error::internal("no randomness for a key"))?;
     let pkcs8 = pair.to_pkcs8v1().map_err(|_| Error::internal("the new key can't be encoded"))?;
     let kid = kid_of(pair.public_key().as_ref());
@@ -113,7 +113,7 @@ pub fn generate_key(dir: &Path) -> Result<String> {
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] when the folder can't be read.
-pub fn list_keys(dir: &Path) -> Result<Vec<String>> {
+pub(crate) fn list_keys(dir: &Path) -> Result<Vec<String>> {
     let read = || -> io::Result<Vec<String>> {
         let mut kids = Vec::new();
         for entry in fs::read_dir(dir)? {

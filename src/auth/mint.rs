@@ -19,7 +19,7 @@ const TTL_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// What to put into a token.
 #[derive(Clone, Debug)]
-pub struct TokenRequest {
+pub(crate) struct TokenRequest {
     /// Whose state the token opens.
     pub tenant: TenantId,
     /// Who will carry it (`sub`).
@@ -35,7 +35,7 @@ pub struct TokenRequest {
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the lifetime is 0 or above 90 days, the
 /// subject is empty, or the scope names nothing that there is.
-pub fn mint(ring: &KeyRing, settings: &Settings, clock: &dyn Clock, request: &TokenRequest) -> Result<String> {
+pub(crate) fn mint(ring: &KeyRing, settings: &Settings, clock: &dyn Clock, request: &TokenRequest) -> Result<String> {
     let TokenRequest { tenant, subject, scope, ttl } = request;
     if ttl.as_secs() == 0 || *ttl > TTL_MAX {
         return Err(Error::invalid("a token's lifetime is 1 second to 90 days"));

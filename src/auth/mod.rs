@@ -14,9 +14,9 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::id::TenantId;
 
-pub use jwt::JwtVerifier;
-pub use keys::{KeyRing, generate_key, list_keys};
-pub use mint::{TokenRequest, mint};
+pub(crate) use jwt::JwtVerifier;
+pub(crate) use keys::{KeyRing, generate_key, list_keys};
+pub(crate) use mint::{TokenRequest, mint};
 pub use scope::{Scope, Scopes};
 
 /// Who makes this call, for which tenant, with which rights. Cheap to clone.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::AuthSettings;
 pub use limits::Limits;
-pub use load::Flags;
+pub(crate) use load::Flags;
 pub use public_url::PublicUrl;
 
 /// Everything that an operator can set.

@@ -25,7 +25,7 @@ const MODULES: &[&str] = &["fts5", "rtree"];
 /// On whose behalf SQL is prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// The host itself.
     Host,
     /// A closure of the program that embeds the host.
@@ -137,7 +137,7 @@ fn tenant(context: &AuthContext<'_>) -> Verdict {
             name(table_name)
         }
         A::Insert { table_name } | A::Delete { table_name } | A::Update { table_name, .. } => {
-            lasting.and(name(table_name))
+            lasting.and_then(|()| name(table_name))
         }
         A::CreateTable { table_name: named }
         | A::DropTable { table_name: named }
@@ -145,15 +145,17 @@ fn tenant(context: &AuthContext<'_>) -> Verdict {
         | A::DropView { view_name: named }
         | A::AlterTable { table_name: named, .. }
         | A::Analyze { table_name: named }
-        | A::Reindex { index_name: named } => lasting.and(name(named)),
+        | A::Reindex { index_name: named } => lasting.and_then(|()| name(named)),
         A::CreateIndex { index_name: named, table_name }
         | A::DropIndex { index_name: named, table_name }
         | A::CreateTrigger { trigger_name: named, table_name }
-        | A::DropTrigger { trigger_name: named, table_name } => lasting.and(name(named)).and(name(table_name)),
+        | A::DropTrigger { trigger_name: named, table_name } => {
+            lasting.and_then(|()| name(named)).and_then(|()| name(table_name))
+        }
         A::CreateVtable { table_name, module_name } | A::DropVtable { table_name, module_name } => {
             let known = MODULES.iter().any(|module| module.eq_ignore_ascii_case(module_name));
             if known {
-                lasting.and(name(table_name))
+                lasting.and_then(|()| name(table_name))
             } else {
                 Err("of virtual tables only fts5 and rtree are available")
             }

@@ -14,7 +14,7 @@ use crate::id::TenantId;
 
 /// The folder that holds the catalog, the keys and a folder per tenant. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct DataDir {
+pub(crate) struct DataDir {
     root: PathBuf,
     /// Held while this process serves from the folder; released by the kernel however it ends.
     _lock: Option<Arc<File>>,
@@ -25,7 +25,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] when it can't be made or reached.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
         let make = || -> io::Result<PathBuf> {
             private_dir(root)?;
             root.canonicalize()
@@ -40,7 +40,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] when another process holds it (the message says which), or as [`DataDir::open`].
-    pub fn claim(root: &Path) -> Result<Self> {
+    pub(crate) fn claim(root: &Path) -> Result<Self> {
         let mut dir = Self::open(root)?;
         let unusable = |error| Error::new(ErrorKind::Unavailable, "freehold.lock can't be used").with_source(error);
         let mut file = OpenOptions::new()
@@ -70,7 +70,7 @@ impl DataDir {
 
     /// The folder of the host's keys and secrets.
     #[must_use]
-    pub fn keys(&self) -> PathBuf {
+    pub(crate) fn keys(&self) -> PathBuf {
         self.root.join("keys")
     }
 

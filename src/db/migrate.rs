@@ -20,7 +20,7 @@ pub struct Migration {
 
 /// One owner's migrations, in order.
 #[derive(Clone, Debug)]
-pub struct Migrations {
+pub(crate) struct Migrations {
     owner: &'static str,
     steps: Vec<Migration>,
 }
@@ -34,19 +34,19 @@ macro_rules! host_migrations {
 impl Migrations {
     /// The host's own tables in a tenant's file.
     #[must_use]
-    pub fn of_host() -> Self {
+    pub(crate) fn of_host() -> Self {
         Self { owner: "host", steps: host_migrations!["tenant/0001_host.sql"] }
     }
 
     /// The host's catalog.
     #[must_use]
-    pub fn of_catalog() -> Self {
+    pub(crate) fn of_catalog() -> Self {
         Self { owner: "catalog", steps: host_migrations!["catalog/0001_tenants.sql"] }
     }
 
     /// The tables of the program that embeds the host.
     #[must_use]
-    pub fn of_app(steps: Vec<Migration>) -> Self {
+    pub(crate) fn of_app(steps: Vec<Migration>) -> Self {
         Self { owner: "app", steps }
     }
 

@@ -15,10 +15,11 @@ mod readers;
 mod watch;
 mod writer;
 
-pub use authorizer::Mode;
-pub use layout::DataDir;
-pub use migrate::{Migration, Migrations};
-pub use open::{Database, FileSettings, open_catalog};
-pub use readers::{ReaderThreads, Readers};
-pub use watch::Watch;
-pub use writer::{WriteJob, Writer};
+pub(crate) use authorizer::Mode;
+pub(crate) use layout::DataDir;
+pub use migrate::Migration;
+pub(crate) use migrate::Migrations;
+pub(crate) use open::{Database, FileSettings, open_catalog};
+pub(crate) use readers::{ReaderThreads, Readers};
+pub(crate) use watch::Watch;
+pub(crate) use writer::{WriteJob, Writer};

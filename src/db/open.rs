@@ -15,7 +15,7 @@ const PAGE_BYTES: u64 = 4096;
 
 /// How files are opened.
 #[derive(Clone, Debug)]
-pub struct FileSettings {
+pub(crate) struct FileSettings {
     /// What an acknowledged write has survived.
     pub durability: Durability,
     /// The tenant's bounds.
@@ -24,7 +24,7 @@ pub struct FileSettings {
 
 /// A tenant's open file.
 #[derive(Debug)]
-pub struct Database {
+pub(crate) struct Database {
     /// The one connection that writes; the actor owns it.
     pub writer: Writer,
     /// Connections that can only read.
@@ -37,7 +37,7 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): the file is damaged, newer than this
     /// program, or can't be reached; it is left as it is.
-    pub fn open(
+    pub(crate) fn open(
         dir: &DataDir,
         tenant: &TenantId,
         settings: &FileSettings,
@@ -79,7 +79,7 @@ impl Guarded {
 ///
 /// # Errors
 /// As [`Database::open`].
-pub fn open_catalog(dir: &DataDir) -> Result<Connection> {
+pub(crate) fn open_catalog(dir: &DataDir) -> Result<Connection> {
     let mut conn = connect(&dir.catalog(), Durability::Full)?;
     Migrations::of_catalog().apply(&mut conn)?;
     Ok(conn)

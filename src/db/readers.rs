@@ -17,18 +17,18 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The one thread that opens readers for all pools: r2d2 would start three for each.
 #[derive(Clone)]
-pub struct ReaderThreads(Arc<ScheduledThreadPool>);
+pub(crate) struct ReaderThreads(Arc<ScheduledThreadPool>);
 
 impl ReaderThreads {
     /// Starts the thread.
     #[must_use]
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("freehold-pool-{}").build()))
     }
 }
 
 /// A tenant's readers. Opened when first needed, at most `limits.readers` of them.
-pub struct Readers {
+pub(crate) struct Readers {
     pool: Pool<SqliteConnectionManager>,
     deadline: Duration,
 }
@@ -63,7 +63,7 @@ impl Readers {
     ///
     /// # Errors
     /// What `work` returns; [`ErrorKind::Limit`] past the statement deadline.
-    pub fn read<T>(&self, mode: Mode, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(&self, mode: Mode, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut conn = self.pool.get().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "the tenant's database can't be opened for reading").with_source(error)
         })?;

@@ -17,7 +17,7 @@ const NEVER: u64 = u64::MAX;
 
 /// The deadline of what a connection does at present.
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     origin: Instant,
     /// Nanoseconds after `origin`.
     deadline: Arc<AtomicU64>,

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 const CHECKPOINT_FROM: u64 = 4 * 1024 * 1024;
 
 /// A caller's write, as the writer sees it.
-pub trait WriteJob: Send {
+pub(crate) trait WriteJob: Send {
     /// On whose behalf it runs.
     fn mode(&self) -> Mode;
     /// Asked once, right before it would run: `false` if nobody waits for it any more.
@@ -36,7 +36,7 @@ pub trait WriteJob: Send {
 
 /// The write connection of one tenant's file.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     guarded: Guarded,
     wal: PathBuf,
     deadline: Duration,
@@ -55,7 +55,7 @@ impl Writer {
     /// Jobs share a commit, each in a savepoint, so that one fsync serves them all. An agent's SQL gets
     /// a transaction of its own: cut at its deadline it may take the whole transaction with it
     /// (sqlite.org/c3ref/interrupt.html), and nobody else's write.
-    pub fn group(&mut self, jobs: Vec<Box<dyn WriteJob>>) {
+    pub(crate) fn group(&mut self, jobs: Vec<Box<dyn WriteJob>>) {
         let mut together = Vec::new();
         for job in jobs {
             if job.mode() == Mode::Tenant {
@@ -127,7 +127,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when SQLite can't: nothing is lost, the next open replays the log.
-    pub fn close(self) -> Result<()> {
+    pub(crate) fn close(self) -> Result<()> {
         self.pragma("PRAGMA wal_checkpoint(TRUNCATE)")?;
         self.guarded.conn.close().map_err(|(_, error)| error.into())
     }

@@ -42,7 +42,6 @@ impl Service {
     }
 
     /// The routes of the public listener.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         let limits = self.settings.limits.clone();
         Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), limits, self.drain.clone()).router()
@@ -73,7 +72,7 @@ impl Service {
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`], with how to make them.
-pub fn keys_of(settings: &Settings, dir: &DataDir) -> Result<KeyRing> {
+pub(crate) fn keys_of(settings: &Settings, dir: &DataDir) -> Result<KeyRing> {
     match &settings.auth.hs256_secret_file {
         Some(file) => KeyRing::from_secret_file(&file.relative()),
         None => KeyRing::from_dir(&dir.keys()),

@@ -15,8 +15,10 @@ use crate::error::Result;
 use crate::mcp::{EndpointSettings, Hosted, hosted};
 use crate::tenant::{Handle, Tenant};
 
-pub use assemble::{Service, keys_of};
-pub use serve::{serve, stop_signal};
+pub use assemble::Service;
+pub(crate) use assemble::keys_of;
+pub use serve::serve;
+pub(crate) use serve::stop_signal;
 
 type MakeHosted = Arc<dyn Fn(Handle, &EndpointSettings) -> Result<Hosted> + Send + Sync>;
 

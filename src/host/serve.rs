@@ -55,7 +55,7 @@ pub async fn serve(
 ///
 /// # Errors
 /// [`ErrorKind::Internal`] when signals can't be watched.
-pub fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
+pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
     let watch = |kind| signal(kind).map_err(|error| Error::internal("signals can't be watched").with_source(error));
     let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
     Ok(async move {

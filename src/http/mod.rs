@@ -24,7 +24,7 @@ use crate::tenant::Registry;
 
 /// What a request meets on its way.
 #[derive(Clone)]
-pub struct Edge(Arc<Parts>);
+pub(crate) struct Edge(Arc<Parts>);
 
 struct Parts {
     authenticate: Arc<dyn Authenticate>,
@@ -36,13 +36,17 @@ struct Parts {
 impl Edge {
     /// Puts the pieces together.
     #[must_use]
-    pub fn new(authenticate: Arc<dyn Authenticate>, tenants: Registry<Hosted>, limits: Limits, drain: Drain) -> Self {
+    pub(crate) fn new(
+        authenticate: Arc<dyn Authenticate>,
+        tenants: Registry<Hosted>,
+        limits: Limits,
+        drain: Drain,
+    ) -> Self {
         Self(Arc::new(Parts { authenticate, tenants, limits, drain }))
     }
 
     /// The public listener's routes.
-    #[must_use]
-    pub fn router(self) -> Router {
+    pub(crate) fn router(self) -> Router {
         Router::new()
             // Both forms, for a redirect would lose a browser's preflight and curl's body.
             .route("/mcp", any(route::mcp))

@@ -27,7 +27,7 @@ const SESSION_ID: &str = "mcp-session-id";
 
 /// What every tenant's endpoint is made with.
 #[derive(Clone, Debug)]
-pub struct EndpointSettings {
+pub(crate) struct EndpointSettings {
     /// The built-in tools.
     pub packs: Arc<Packs>,
     /// `Host` headers that are ours, each with its port.
@@ -39,7 +39,7 @@ pub struct EndpointSettings {
 }
 
 /// Serves one tenant, whatever the type of the embedder's server.
-pub trait Endpoint: Send + Sync + 'static {
+pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Answers one request, whose extensions hold the caller's [`Principal`].
     fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>>;
 
@@ -51,7 +51,7 @@ pub trait Endpoint: Send + Sync + 'static {
 }
 
 /// A resident tenant: its state and its door.
-pub struct Hosted {
+pub(crate) struct Hosted {
     /// Its state.
     pub tenant: Handle,
     /// Its door.
@@ -71,7 +71,7 @@ impl Resident for Hosted {
 }
 
 /// Puts `server` behind `tenant`'s door.
-pub fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &EndpointSettings) -> Hosted {
+pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &EndpointSettings) -> Hosted {
     let local = settings.stdio.then(|| Principal::local(tenant.id().clone()));
     let handler = Arc::new(TenantHandler::new(server, Arc::clone(&settings.packs), tenant.clone(), local));
     let sessions = Arc::new(TenantSessions::new(tenant.limits().sessions));

@@ -10,4 +10,4 @@ mod handler;
 mod refusal;
 mod sessions;
 
-pub use endpoint::{EndpointSettings, Hosted, hosted};
+pub(crate) use endpoint::{EndpointSettings, Hosted, hosted};

@@ -9,7 +9,7 @@ use crate::config::Pack;
 
 /// The chosen packs, shared by all tenants: they keep no state of their own.
 #[derive(Debug)]
-pub struct Packs {
+pub(crate) struct Packs {
     /// Their tools.
     pub tools: ToolRouter<Self>,
 }
@@ -17,7 +17,7 @@ pub struct Packs {
 impl Packs {
     /// The tools of `chosen`.
     #[must_use]
-    pub fn new(chosen: &[Pack]) -> Self {
+    pub(crate) fn new(chosen: &[Pack]) -> Self {
         let mut tools = ToolRouter::new();
         for pack in chosen {
             match pack {
@@ -29,7 +29,7 @@ impl Packs {
 
     /// Whether no pack was chosen.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.tools.map.is_empty()
     }
 }

@@ -54,6 +54,6 @@ async fn run(mut inbox: mpsc::Receiver<Message>, at_once: usize, mut writer: Wri
         tracing::warn!(error = error.chain(), "a tenant's file was not closed cleanly; the next open replays its log");
     }
     for done in closing {
-        let _ = done.send(closed.as_ref().map(|()| ()).map_err(Error::repeat));
+        let _ = done.send(closed.as_ref().copied().map_err(Error::repeat));
     }
 }

@@ -12,7 +12,7 @@ const SLOTS: usize = 128;
 
 /// Runs blocking work, a bounded amount of it at a time. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Executor(Arc<Semaphore>);
+pub(crate) struct Executor(Arc<Semaphore>);
 
 impl Default for Executor {
     fn default() -> Self {
@@ -25,7 +25,7 @@ impl Executor {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when `work` panicked.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         // The semaphore is never closed, so that this fails only if that changes.
         let slot = Arc::clone(&self.0).acquire_owned().await;
         let slot = slot.map_err(|error| Error::internal("the executor is closed").with_source(error))?;

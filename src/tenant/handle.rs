@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// One resident tenant, on nobody's behalf yet. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle(Arc<Inner>);
+pub(crate) struct Handle(Arc<Inner>);
 
 struct Inner {
     id: TenantId,
@@ -41,7 +41,7 @@ struct Inner {
 impl Handle {
     /// Starts the actor of `database`.
     #[must_use]
-    pub fn start(id: TenantId, database: Database, limits: Limits, executor: Executor) -> Self {
+    pub(crate) fn start(id: TenantId, database: Database, limits: Limits, executor: Executor) -> Self {
         let (mailbox, readers) = actor::start(database, limits.mailbox, executor.clone());
         let reading = Arc::new(Semaphore::new(limits.readers));
         Self(Arc::new(Inner { id, limits, mailbox, readers, reading, reads: 0.into(), executor }))
@@ -49,13 +49,13 @@ impl Handle {
 
     /// The tenant's name.
     #[must_use]
-    pub fn id(&self) -> &TenantId {
+    pub(crate) fn id(&self) -> &TenantId {
         &self.0.id
     }
 
     /// The tenant's bounds.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
@@ -63,7 +63,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when the principal is another tenant's: routing chose by it, so this can't be.
-    pub fn on_behalf_of(&self, principal: Principal) -> Result<Tenant> {
+    pub(crate) fn on_behalf_of(&self, principal: Principal) -> Result<Tenant> {
         if *principal.tenant() != self.0.id {
             return Err(Error::internal("a principal was routed to another tenant"));
         }
@@ -72,7 +72,7 @@ impl Handle {
 
     /// Whether the actor has ended, so that the tenant has to be opened anew.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.0.mailbox.is_closed()
     }
 
@@ -80,7 +80,7 @@ impl Handle {
     ///
     /// # Errors
     /// As [`crate::db::Writer::close`].
-    pub async fn close(&self) -> Result<()> {
+    pub(crate) async fn close(&self) -> Result<()> {
         let (done, closed) = oneshot::channel();
         if self.0.mailbox.send(Message::Close(done)).await.is_err() {
             return Ok(());

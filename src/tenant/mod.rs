@@ -17,6 +17,7 @@ mod handle;
 mod job;
 mod registry;
 
-pub use executor::Executor;
-pub use handle::{Handle, Tenant};
-pub use registry::{Registry, Resident};
+pub(crate) use executor::Executor;
+pub(crate) use handle::Handle;
+pub use handle::Tenant;
+pub(crate) use registry::{Registry, Resident};

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
 /// What the registry keeps open.
-pub trait Resident: Send + Sync + 'static {
+pub(crate) trait Resident: Send + Sync + 'static {
     /// Whether it has ended on its own, so that it has to be opened anew.
     fn is_closed(&self) -> bool;
     /// Closes it. Called once, when nobody holds it.
@@ -25,7 +25,7 @@ type Opened<R> = Pin<Box<dyn Future<Output = Result<R>> + Send>>;
 type Open<R> = Box<dyn Fn(TenantId) -> Opened<R> + Send + Sync>;
 
 /// The open tenants, at most `most` of them. Cheap to clone.
-pub struct Registry<R>(Arc<Shared<R>>);
+pub(crate) struct Registry<R>(Arc<Shared<R>>);
 
 struct Shared<R> {
     slots: Mutex<HashMap<TenantId, Slot<R>>>,
@@ -49,7 +49,7 @@ enum State<R> {
 }
 
 /// Keeps a tenant open while it is held.
-pub struct Lease<R: Resident> {
+pub(crate) struct Lease<R: Resident> {
     value: Arc<R>,
     tenant: TenantId,
     registry: Registry<R>,
@@ -63,7 +63,7 @@ impl<R> Clone for Registry<R> {
 
 impl<R: Resident> Registry<R> {
     /// An empty registry that opens tenants with `open`.
-    pub fn new<F, O>(most: usize, open: F) -> Self
+    pub(crate) fn new<F, O>(most: usize, open: F) -> Self
     where
         F: Fn(TenantId) -> O + Send + Sync + 'static,
         O: Future<Output = Result<R>> + Send + 'static,
@@ -76,7 +76,7 @@ impl<R: Resident> Registry<R> {
     ///
     /// # Errors
     /// What opening says; [`ErrorKind::Busy`] when as many tenants are open as may be and none is idle.
-    pub async fn get(&self, tenant: &TenantId) -> Result<Lease<R>> {
+    pub(crate) async fn get(&self, tenant: &TenantId) -> Result<Lease<R>> {
         loop {
             let mut settling = {
                 let mut slots = self.slots();
@@ -108,7 +108,7 @@ impl<R: Resident> Registry<R> {
     }
 
     /// Closes every tenant, whoever holds it: for the end of the process.
-    pub async fn close_all(&self) {
+    pub(crate) async fn close_all(&self) {
         let falling: Vec<_> = self
             .slots()
             .iter_mut()
