@@ -33,6 +33,7 @@ use crate::db::DataDir;
 use crate::error::{Error, Result};
 use crate::host::{Host, Service};
 use crate::id::TenantId;
+use crate::tenant::Tenant;
 
 /// When the clock of a new [`TestHost`] stands: 1 January 2030.
 const NOW: u64 = 1_893_456_000;
@@ -154,6 +155,14 @@ impl TestHost {
             .expect("a request");
         let body = self.send(request).await.into_body().collect().await.expect("a body").to_bytes();
         serde_json::from_slice(&body).unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&body)))
+    }
+
+    /// The tenant itself, past HTTP and with every right.
+    ///
+    /// # Errors
+    /// As a request of that tenant would get.
+    pub async fn tenant(&self, tenant: &str) -> Result<Tenant> {
+        self.service.tenant(&TenantId::parse(tenant)?).await
     }
 
     /// Stops in order: every file is checkpointed and closed.

@@ -38,9 +38,7 @@ impl Bare {
     /// Add two numbers.
     #[tool]
     async fn add(&self, Parameters(Terms { a, b }): Parameters<Terms>) -> Json<Sum> {
-        Json(Sum {
-            sum: a.wrapping_add(b),
-        })
+        Json(Sum { sum: a.wrapping_add(b) })
     }
 }
 
@@ -50,19 +48,13 @@ impl ServerHandler for Bare {}
 
 /// Serves it on a free port of 127.0.0.1, on the caller's runtime and for as long as that lives.
 pub async fn spawn() -> SocketAddr {
-    let handler = Arc::new(Bare {
-        tool_router: Bare::tool_router(),
-    });
-    let config = StreamableHttpServerConfig::default()
-        .with_legacy_session_mode(true)
-        .with_json_response(true);
+    let handler = Arc::new(Bare { tool_router: Bare::tool_router() });
+    let config = StreamableHttpServerConfig::default().with_legacy_session_mode(true).with_json_response(true);
     let sessions = Arc::new(LocalSessionManager::default());
     let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions, config);
     let router = Router::new().route_service(PATH, service);
 
-    let listener = TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .expect("a free port");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let addr = listener.local_addr().expect("an address");
     // Without it an answer in two writes waits 40 ms for the client's delayed ACK.
     let listener = listener.tap_io(|stream| stream.set_nodelay(true).expect("TCP_NODELAY"));

@@ -13,8 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::report::Report;
 
-pub const SCHEMA: &str =
-    "CREATE TABLE IF NOT EXISTS counter (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT";
+pub const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS counter (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT";
 pub const BUMP: &str = "INSERT INTO counter (key, value) VALUES (?1, 1) \
     ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value";
 pub const READ: &str = "SELECT value FROM counter WHERE key = ?1";
@@ -33,12 +32,7 @@ pub struct Files<'a> {
 impl Files<'_> {
     /// The best commits per second among `thread_counts`, and the number of threads that gave it.
     /// Each count ends after `ops_per_tenant` in every tenant, or at `limit`.
-    pub fn best(
-        &self,
-        ops_per_tenant: usize,
-        thread_counts: &[usize],
-        limit: Duration,
-    ) -> Result<(usize, f64)> {
+    pub fn best(&self, ops_per_tenant: usize, thread_counts: &[usize], limit: Duration) -> Result<(usize, f64)> {
         let mut best = (0, 0.0);
         for &threads in thread_counts {
             let rate = self.commits(threads, ops_per_tenant, limit)?;
@@ -65,9 +59,7 @@ impl Files<'_> {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
             ready.wait();
             let start = Instant::now();
-            let done = workers
-                .into_iter()
-                .map(|worker| worker.join().expect("no panic"));
+            let done = workers.into_iter().map(|worker| worker.join().expect("no panic"));
             (done.sum::<Result<usize>>(), start.elapsed())
         });
         Ok(done? as f64 / elapsed.as_secs_f64())
@@ -108,15 +100,11 @@ impl Files<'_> {
 
 /// One transaction: the statement is its own.
 fn bump(connection: &Connection) -> Result<i64> {
-    connection
-        .prepare_cached(BUMP)?
-        .query_row([KEY], |row| row.get(0))
+    connection.prepare_cached(BUMP)?.query_row([KEY], |row| row.get(0))
 }
 
 fn read(connection: &Connection) -> Result<i64> {
-    connection
-        .prepare_cached(READ)?
-        .query_row([KEY], |row| row.get(0))
+    connection.prepare_cached(READ)?.query_row([KEY], |row| row.get(0))
 }
 
 /// Takes the tenant whose turn it is, commits once, puts it at the end of the queue.
@@ -138,18 +126,12 @@ fn take_turns(turns: &Mutex<VecDeque<(Connection, usize)>>, end: Instant) -> Res
 }
 
 /// One client: its next read begins when it has the answer to the last.
-async fn read_on(
-    mut connection: Connection,
-    left: Arc<AtomicUsize>,
-    end: Instant,
-) -> (Vec<Duration>, usize) {
+async fn read_on(mut connection: Connection, left: Arc<AtomicUsize>, end: Instant) -> (Vec<Duration>, usize) {
     let (mut latencies, mut failures) = (Vec::new(), 0);
     loop {
         let start = Instant::now();
         let take = |left: usize| left.checked_sub(1);
-        let taken = left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok();
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if start >= end || !taken {
             return (latencies, failures);
         }

@@ -46,16 +46,9 @@ impl Load {
 
     /// The same on the thread of the caller, who must not be inside a runtime.
     pub fn run_blocking(&self) -> Report {
-        assert!(
-            !self.requests.is_empty() && self.connections > 0,
-            "nothing to send"
-        );
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime
-            .expect("a runtime for the load generator")
-            .block_on(self.drive())
+        assert!(!self.requests.is_empty() && self.connections > 0, "nothing to send");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime for the load generator").block_on(self.drive())
     }
 
     async fn drive(&self) -> Report {
@@ -117,10 +110,7 @@ impl Load {
 }
 
 fn take_one(left: &AtomicUsize) -> bool {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        left.checked_sub(1)
-    })
-    .is_ok()
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
 #[derive(Default)]
@@ -139,20 +129,12 @@ impl Client {
     async fn connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            buffer: Vec::with_capacity(READ_BYTES),
-            joined: Vec::new(),
-        })
+        Ok(Self { stream, buffer: Vec::with_capacity(READ_BYTES), joined: Vec::new() })
     }
 
     /// Whether the answer was 200 and held `expected`. After an error the connection is of no use.
     async fn call(&mut self, request: &[u8], expected: &[u8]) -> io::Result<bool> {
-        let Self {
-            stream,
-            buffer,
-            joined,
-        } = self;
+        let Self { stream, buffer, joined } = self;
         stream.write_all(request).await?;
         buffer.clear();
         loop {
@@ -162,8 +144,7 @@ impl Client {
             match response::parse(buffer, joined) {
                 Ok(None) => buffer.reserve(READ_BYTES / 4),
                 Ok(Some(answer)) if answer.len == buffer.len() => {
-                    let found =
-                        expected.is_empty() || response::find(answer.body, expected).is_some();
+                    let found = expected.is_empty() || response::find(answer.body, expected).is_some();
                     return Ok(answer.status == 200 && found);
                 }
                 // Bytes after the end that nobody asked for are as wrong as a bad frame.

@@ -1,6 +1,6 @@
 //! What the benches share: a load generator, the baselines they are held against, and pairing.
 //! It knows nothing of the host itself.
-#![allow(dead_code, reason = "each bench uses a part of it")]
+#![expect(dead_code, reason = "each bench uses a part of it")]
 
 pub mod bare_rmcp;
 pub mod bare_sqlite;

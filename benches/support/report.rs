@@ -17,13 +17,7 @@ impl Report {
     pub fn new(mut latencies: Vec<Duration>, failures: usize, elapsed: Duration) -> Self {
         latencies.sort_unstable();
         let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
-        Self {
-            calls: latencies.len(),
-            failures,
-            elapsed,
-            p50,
-            p99,
-        }
+        Self { calls: latencies.len(), failures, elapsed, p50, p99 }
     }
 
     pub fn per_second(&self) -> f64 {
@@ -34,8 +28,5 @@ impl Report {
 /// The nearest rank in `sorted`; zero of nothing.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
-    sorted
-        .get(rank.saturating_sub(1))
-        .copied()
-        .unwrap_or_default()
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
 }

@@ -12,8 +12,7 @@ pub struct Call {
 impl Call {
     /// Adds `Authorization: Bearer …`.
     pub fn bearer(mut self, token: &str) -> Self {
-        self.headers
-            .push(("Authorization", format!("Bearer {token}")));
+        self.headers.push(("Authorization", format!("Bearer {token}")));
         self
     }
 

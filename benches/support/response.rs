@@ -24,16 +24,9 @@ enum Framing {
 
 /// The response at the front of `bytes`, or `None` while there is not all of it. Chunks are joined
 /// in `scratch`. It starts over at each call: the responses of a bench come in one to three reads.
-pub fn parse<'a>(
-    bytes: &'a [u8],
-    scratch: &'a mut Vec<u8>,
-) -> Result<Option<Response<'a>>, Malformed> {
+pub fn parse<'a>(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Option<Response<'a>>, Malformed> {
     let Some(head_len) = find(bytes, b"\r\n\r\n") else {
-        return if bytes.len() > HEAD_BYTES_MAX {
-            Err(Malformed)
-        } else {
-            Ok(None)
-        };
+        return if bytes.len() > HEAD_BYTES_MAX { Err(Malformed) } else { Ok(None) };
     };
     let (status, framing) = parse_head(&bytes[..head_len])?;
     let start = head_len + 4;
@@ -42,19 +35,11 @@ pub fn parse<'a>(
         Framing::Length(len) if len > BODY_BYTES_MAX => Err(Malformed),
         Framing::Length(len) => {
             let body = rest.get(..len);
-            Ok(body.map(|body| Response {
-                status,
-                body,
-                len: start + len,
-            }))
+            Ok(body.map(|body| Response { status, body, len: start + len }))
         }
         Framing::Chunked => {
             let joined = join_chunks(rest, scratch)?;
-            Ok(joined.map(|len| Response {
-                status,
-                body: scratch,
-                len: start + len,
-            }))
+            Ok(joined.map(|len| Response { status, body: scratch, len: start + len }))
         }
     }
 }
@@ -63,9 +48,7 @@ fn parse_head(head: &[u8]) -> Result<(u16, Framing), Malformed> {
     let head = std::str::from_utf8(head).map_err(|_| Malformed)?;
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 "));
-    let status = status
-        .and_then(|line| line.get(..3)?.parse().ok())
-        .ok_or(Malformed)?;
+    let status = status.and_then(|line| line.get(..3)?.parse().ok()).ok_or(Malformed)?;
     let mut framing = None;
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(Malformed)?;

@@ -3,7 +3,6 @@
 //! Two lists meet in a tenant's file, the host's and the embedder's; each counts for itself.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
@@ -105,10 +104,10 @@ impl Migrations {
              ) STRICT, WITHOUT ROWID",
         )?;
         tx.execute_batch(&step.sql)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // SQLite's clock: this is for an operator to read, and nothing decides by it.
         tx.execute(
-            "INSERT INTO _fh_migration (owner, version, name, applied_at) VALUES (?1, ?2, ?3, ?4)",
-            (self.owner, version as i64, &step.name, now as i64),
+            "INSERT INTO _fh_migration (owner, version, name, applied_at) VALUES (?1, ?2, ?3, unixepoch())",
+            (self.owner, i64::try_from(version).unwrap_or(i64::MAX), &step.name),
         )?;
         tx.commit()
     }

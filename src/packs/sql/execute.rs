@@ -39,7 +39,7 @@ pub(super) struct Done {
 #[derive(Debug, Serialize, JsonSchema)]
 struct Outcome {
     /// Rows inserted, updated or deleted, those by triggers included.
-    changes: u64,
+    changes: i64,
     /// After an INSERT: the rowid of the last inserted row, for tables that have rowids.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_insert_rowid: Option<i64>,
@@ -85,7 +85,7 @@ impl Step {
                 "RETURNING gives more than one result may hold, and nothing was done: leave RETURNING out, or change fewer rows",
             ));
         }
-        let changes = tx.total_changes() - before;
+        let changes = i64::try_from(tx.total_changes() - before).unwrap_or(i64::MAX);
         Ok(Outcome { changes, last_insert_rowid: (inserts && changes > 0).then(|| tx.last_insert_rowid()), rows })
     }
 }

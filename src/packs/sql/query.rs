@@ -21,8 +21,8 @@ pub(super) struct Query {
     /// Values for the ? in order: null, boolean, number, string, or {"base64": "…"} for a blob.
     #[serde(default)]
     params: Vec<Value>,
-    /// At most this many rows.
-    limit: Option<usize>,
+    /// At most this many rows, 1 or more.
+    limit: Option<i64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -52,13 +52,12 @@ impl Query {
             return Err(Error::new(ErrorKind::Forbidden, "sql_query only reads: use sql_execute to change data"));
         }
         bind(&mut statement, self.params)?;
-        let most = Most {
-            rows: self.limit.map_or(limits.result_rows, |limit| limit.min(limits.result_rows)),
-            ..Most::of(limits)
+        let asked = match self.limit.map(usize::try_from) {
+            Some(Err(_) | Ok(0)) => return Err(Error::invalid("limit is below 1: ask for 1 row or more")),
+            Some(Ok(asked)) => asked,
+            None => usize::MAX,
         };
-        if most.rows == 0 {
-            return Err(Error::invalid("limit is 0: ask for 1 row or more"));
-        }
+        let most = Most { rows: limits.result_rows.min(asked), ..Most::of(limits) };
         let (rows, more) = rows(&mut statement, skip, most)?;
         let next_cursor = more.then(|| write_cursor(skip + rows.len(), &identity));
         Ok(Page { columns: statement.column_names().into_iter().map(str::to_owned).collect(), rows, next_cursor })

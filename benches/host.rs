@@ -1,0 +1,242 @@
+//! How close the host comes to bare rmcp and to bare SQLite, as ratios inside one run.
+//!
+//! `cargo bench` (or `make bench`) runs it large; `cargo test` runs it small, so that it can't rot. The
+//! two servers of the first comparison run in processes of their own, with the load in a third.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "it is a program that prints, and its modules are its own"
+)]
+
+#[path = "../examples/counter/server.rs"]
+mod counter;
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freehold::{Tenant, TestHost};
+use support::bare_sqlite::{BUMP, Files, KEY, READ};
+use support::load::Load;
+use support::pair::paired;
+use support::report::Report;
+use support::request::modern_call;
+use support::{bare_rmcp, pair};
+
+const TENANTS: usize = 64;
+
+/// The host's own settings for a tenant's file, so that only the way to it differs.
+const PRAGMAS: [(&str, &str); 3] = [("foreign_keys", "1"), ("wal_autocheckpoint", "1000"), ("cache_size", "-256")];
+
+struct Size {
+    rounds: usize,
+    calls: usize,
+    writes: usize,
+    threads: &'static [usize],
+    bound: Duration,
+}
+
+const LARGE: Size =
+    Size { rounds: 5, calls: 60_000, writes: 300, threads: &[8, 16, 32, 64], bound: Duration::from_secs(20) };
+const SMALL: Size = Size { rounds: 1, calls: 200, writes: 2, threads: &[8], bound: Duration::from_secs(20) };
+
+type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let role = std::env::args().nth(1).unwrap_or_default();
+    match role.as_str() {
+        "serve" | "token" => return counter::host().run(),
+        "bare" => return told(bare()),
+        _ => {}
+    }
+    let size = if std::env::args().any(|argument| argument == "--bench") { LARGE } else { SMALL };
+    told(compare(&size))
+}
+
+fn told(done: Done) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn bare() -> Done {
+    println!("listening on http://{}{}", bare_rmcp::spawn().await, bare_rmcp::PATH);
+    // Ends with its parent's end of the pipe, or when it is killed.
+    std::future::pending().await
+}
+
+#[tokio::main]
+async fn compare(size: &Size) -> Done {
+    calls(size).await?;
+    writes(size).await?;
+    reads(size).await
+}
+
+/// `tools/call` of a pure tool: through token, routing, limits and log, against rmcp and axum alone.
+async fn calls(size: &Size) -> Done {
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().to_str().ok_or("a path that is text")?;
+    let host = Server::start(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data])?;
+    let bare = Server::start(&["bare"])?;
+    let issued = Command::new(std::env::current_exe()?)
+        .args(["token", "issue", "--tenant", "acme", "--data-dir", data])
+        .output()?;
+    let token = String::from_utf8(issued.stdout)?;
+    let call = || modern_call("add", r#"{"a":2,"b":3}"#);
+    let load = |server: &Server, request: Vec<u8>, calls| Load {
+        addr: server.addr,
+        requests: vec![request.into()],
+        expected: Arc::from(&br#""sum":5}"#[..]),
+        connections: 16,
+        calls,
+        deadline: size.bound,
+    };
+    let ours = |calls| load(&host, call().bearer(token.trim()).post("/mcp", &host.addr.to_string()), calls);
+    let theirs = |calls| load(&bare, call().post(bare_rmcp::PATH, &bare.addr.to_string()), calls);
+    let warm = size.calls / 20 + 1;
+    let _warm = (ours(warm).run().await, theirs(warm).run().await);
+    let pairs =
+        paired(size.rounds, async || ours(size.calls).run().await, async || theirs(size.calls).run().await).await;
+    let failures: usize = pairs.0.iter().map(|(ours, theirs)| ours.failures + theirs.failures).sum();
+    if failures > 0 {
+        return Err(format!("{failures} calls failed").into());
+    }
+    print("modern tools/call of add ÷ bare rmcp + axum, calls/s", &pairs, Report::per_second, "goal ≥ 0.85");
+    print("  the same, p99", &pairs, |report| report.p99.as_secs_f64() * 1e3, "ms, goal ≤ 1.3");
+    Ok(())
+}
+
+/// One-row durable writes of 64 tenants at once, against bare rusqlite with its best number of threads.
+async fn writes(size: &Size) -> Done {
+    let bare_dir = tempfile::tempdir()?;
+    let host = host()?;
+    let tenants = tenants(&host).await?;
+    let files = files(bare_dir.path());
+    let pairs = paired(
+        size.rounds,
+        async || commits(&tenants, size.writes).await,
+        async || files.best(size.writes, size.threads, size.bound).map_or(f64::NAN, |(_, rate)| rate),
+    )
+    .await;
+    print(
+        "durable one-row writes, 64 tenants ÷ bare rusqlite at its best, commits/s",
+        &pairs,
+        |rate| *rate,
+        "goal ≥ 0.5",
+    );
+    host.close().await;
+    Ok(())
+}
+
+/// Point reads of 64 tenants at once, against `spawn_blocking` and a connection each.
+async fn reads(size: &Size) -> Done {
+    let bare_dir = tempfile::tempdir()?;
+    let host = host()?;
+    let tenants = tenants(&host).await?;
+    commits(&tenants, 1).await;
+    let files = files(bare_dir.path());
+    let each = size.calls / TENANTS + 1;
+    let pairs = paired(
+        size.rounds,
+        async || {
+            per_second(&tenants, each, |tenant| async move {
+                tenant.read(|conn| Ok(conn.prepare_cached(READ)?.query_row([KEY], |row| row.get::<_, i64>(0))?)).await
+            })
+            .await
+        },
+        async || files.reads(TENANTS, each * TENANTS, size.bound).await.map_or(f64::NAN, |report| report.per_second()),
+    )
+    .await;
+    print("small reads, 64 tenants ÷ bare rusqlite on a blocking pool, reads/s", &pairs, |rate| *rate, "goal ≥ 0.8");
+    host.close().await;
+    Ok(())
+}
+
+fn host() -> Done<TestHost> {
+    Ok(TestHost::start(counter::host(), |settings| settings.tenants.auto_create = true)?)
+}
+
+fn files(dir: &Path) -> Files<'_> {
+    Files { dir, tenants: TENANTS, synchronous: "FULL", pragmas: &PRAGMAS }
+}
+
+/// The tenants, awake.
+async fn tenants(host: &TestHost) -> Done<Vec<Tenant>> {
+    let mut tenants = Vec::new();
+    for number in 0..TENANTS {
+        tenants.push(host.tenant(&format!("tenant-{number}")).await?);
+    }
+    commits(&tenants, 1).await;
+    Ok(tenants)
+}
+
+async fn commits(tenants: &[Tenant], each: usize) -> f64 {
+    per_second(tenants, each, |tenant| async move {
+        tenant.write(|tx| Ok(tx.prepare_cached(BUMP)?.query_row([KEY], |row| row.get::<_, i64>(0))?)).await
+    })
+    .await
+}
+
+/// Every tenant one after the other within itself, all tenants at once. NaN if anything failed.
+async fn per_second<F, O>(tenants: &[Tenant], each: usize, once: F) -> f64
+where
+    F: Fn(Tenant) -> O + Copy + Send + 'static,
+    O: Future<Output = freehold::Result<i64>> + Send,
+{
+    let begun = Instant::now();
+    let mut clients = tokio::task::JoinSet::new();
+    for tenant in tenants {
+        let tenant = tenant.clone();
+        clients.spawn(async move {
+            for _ in 0..each {
+                once(tenant.clone()).await?;
+            }
+            freehold::Result::<()>::Ok(())
+        });
+    }
+    let failed = clients.join_all().await.into_iter().filter(Result::is_err).count();
+    if failed > 0 { f64::NAN } else { (each * tenants.len()) as f64 / begun.elapsed().as_secs_f64() }
+}
+
+fn print<T>(what: &str, pairs: &pair::Pairs<T>, of: impl Fn(&T) -> f64 + Copy, goal: &str) {
+    let (ours, theirs) = pairs.medians(of);
+    println!("{what}: ratio {:.2} (medians {ours:.1} and {theirs:.1}; {goal})", pairs.ratio(of));
+}
+
+/// A process of this same program, ended with this value.
+struct Server {
+    process: Child,
+    addr: SocketAddr,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Done<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().ok_or("no pipe")?).read_line(&mut line)?;
+        let addr = line.trim().strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix("/mcp"));
+        Ok(Self { addr: addr.ok_or_else(|| format!("it said {line:?}"))?.parse()?, process })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
