@@ -78,7 +78,7 @@ fn challenge(error: &Error) -> HeaderValue {
 }
 
 fn rpc_error(status: StatusCode, code: i32, message: &str, mut data: Value, id: RequestId) -> Response {
-    data["requestId"] = json!(id.to_string());
+    data["requestId"] = json!(id.as_str());
     let body = json!({ "jsonrpc": "2.0", "id": null, "error": { "code": code, "message": message, "data": data } });
     let mut answer = Response::new(Body::from(body.to_string()));
     *answer.status_mut() = status;

@@ -89,13 +89,14 @@ async fn guarded<T>(
     }
 }
 
-/// Hands requests on: bound, then guarded. `private` marks lists, which differ from tenant to tenant.
+/// Hands requests on: bound, then guarded. Boxed, for rmcp moves the future of a request, as large as the
+/// largest of these, from task to task. `private` marks lists, which differ from tenant to tenant.
 macro_rules! hand_on {
     ($($method:ident($request:ty) -> $answer:ty $(, $private:ident)?;)*) => {$(
         async fn $method(&self, request: $request, mut context: Cx) -> Result<$answer, ErrorData> {
             self.bind(&mut context)?;
             let ended = context.ct.clone();
-            let answer = guarded(ended, self.server.$method(request, context)).await;
+            let answer = guarded(ended, Box::pin(self.server.$method(request, context))).await;
             $(let answer = answer.map(|mut listed| { listed.cache_scope = Some(CacheScope::$private); listed });)?
             answer
         }
@@ -135,7 +136,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         self.bind(&mut context)?;
         let ours = self.negotiate_initialize(&request)?;
         let ended = context.ct.clone();
-        let mut answer = guarded(ended, self.server.initialize(request, context)).await?;
+        let mut answer = guarded(ended, Box::pin(self.server.initialize(request, context))).await?;
         answer.protocol_version = ours.protocol_version;
         answer.capabilities = self.with_built_ins(answer.capabilities);
         Ok(answer)
@@ -144,7 +145,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     async fn discover(&self, mut context: Cx) -> Result<DiscoverResult, ErrorData> {
         self.bind(&mut context)?;
         let ended = context.ct.clone();
-        let mut answer = guarded(ended, self.server.discover(context)).await?;
+        let mut answer = guarded(ended, Box::pin(self.server.discover(context))).await?;
         answer.supported_versions = self.supported_protocol_versions().into_owned();
         answer.capabilities = self.with_built_ins(answer.capabilities);
         answer.cache_scope = CacheScope::Private;
@@ -167,7 +168,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     async fn call_tool(&self, request: CallToolRequestParams, mut context: Cx) -> Result<CallToolResponse, ErrorData> {
         self.bind(&mut context)?;
         let ended = context.ct.clone();
-        guarded(ended, self.call(request, context)).await
+        guarded(ended, Box::pin(self.call(request, context))).await
     }
 
     /// The built-in tools by name, then the server's own; a further page is the server's alone.
@@ -179,7 +180,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         self.bind(&mut context)?;
         let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
         let ended = context.ct.clone();
-        let mut listed = guarded(ended, self.server.list_tools(request, context)).await?;
+        let mut listed = guarded(ended, Box::pin(self.server.list_tools(request, context))).await?;
         if first {
             let mut tools = self.packs.tools.list_all();
             tools.retain(|tool| self.built_in(&tool.name).is_some());
