@@ -78,9 +78,19 @@ async fn bare() -> Done {
 
 #[tokio::main]
 async fn compare(size: &Size) -> Done {
-    calls(size).await?;
-    writes(size).await?;
-    reads(size).await
+    // A name runs that one alone: `cargo bench --bench host -- writes`.
+    let named = |name: &str| std::env::args().any(|argument| argument == name);
+    let all = !["calls", "writes", "reads"].into_iter().any(named);
+    if all || named("calls") {
+        calls(size).await?;
+    }
+    if all || named("writes") {
+        writes(size).await?;
+    }
+    if all || named("reads") {
+        reads(size).await?;
+    }
+    Ok(())
 }
 
 /// `tools/call` of a pure tool: through token, routing, limits and log, against rmcp and axum alone.

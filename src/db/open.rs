@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::authorizer::Authorizer;
-use super::{DataDir, Migrations, ReaderThreads, Readers, Watch, Writer, limits};
+use super::{DataDir, Migrations, ReaderThreads, Readers, Watch, Writer, limits, pause};
 use crate::config::{Durability, Limits};
 use crate::error::Result;
 use crate::id::TenantId;
@@ -45,9 +45,12 @@ impl Database {
         threads: &ReaderThreads,
     ) -> Result<Self> {
         let path = dir.tenant_file(tenant)?;
-        let mut conn = connect(&path, settings.durability)?;
-        Migrations::of_host().apply(&mut conn)?;
-        app.apply(&mut conn)?;
+        let conn = pause::on_disk(|| {
+            let mut conn = connect(&path, settings.durability)?;
+            Migrations::of_host().apply(&mut conn)?;
+            app.apply(&mut conn)?;
+            Result::<Connection>::Ok(conn)
+        })?;
         let pages = settings.limits.database_bytes.as_u64() / PAGE_BYTES;
         conn.pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))?;
         let connection = Guarded::new(conn, settings)?;
@@ -98,7 +101,9 @@ fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     conn.pragma_update(None, "foreign_keys", true)?;
     // The writer checkpoints between replies; on its own SQLite would do it before one.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-    conn.pragma_update(None, "journal_size_limit", 4 * 1024 * 1024)?;
+    // A log that was copied back shrinks to this at the next commit: well below what asks for the next
+    // checkpoint, or every commit would be followed by one.
+    conn.pragma_update(None, "journal_size_limit", 1024 * 1024)?;
     conn.pragma_update(None, "cache_size", -256)?;
     // What an agent forgets is gone from the file too, not only from its index.
     conn.pragma_update(None, "secure_delete", "fast")?;

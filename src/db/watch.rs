@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::pause;
 use crate::error::{Error, ErrorKind, Result};
 
 /// VM steps between two looks at the clock: some tens of microseconds.
@@ -28,7 +29,13 @@ impl Watch {
     pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
         let watch = Self { origin: Instant::now(), deadline: Arc::new(AtomicU64::new(NEVER)) };
         let seen = watch.clone();
-        conn.progress_handler(STEPS, Some(move || seen.is_over()))?;
+        conn.progress_handler(
+            STEPS,
+            Some(move || {
+                pause::between_steps();
+                seen.is_over()
+            }),
+        )?;
         Ok(watch)
     }
 

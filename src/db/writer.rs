@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::FileSettings;
 use super::authorizer::Mode;
 use super::open::Guarded;
+use super::{FileSettings, pause};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The log's size, in bytes, from which on it is copied back into the file: 1,000 pages, SQLite's own
@@ -90,8 +90,14 @@ impl Writer {
     fn run_all(&mut self, jobs: &mut [Box<dyn WriteJob>], outcomes: &mut Vec<Result<()>>) -> Result<()> {
         let Guarded { conn, authorizer, watch } = &mut self.guarded;
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // A job alone needs no savepoint: what it did is the transaction.
+        let shared = jobs.len() > 1;
         for job in jobs {
-            tx.prepare_cached("SAVEPOINT _fh_job")?.execute([])?;
+            // Many small jobs are as long as one that is large.
+            pause::between_steps();
+            if shared {
+                tx.prepare_cached("SAVEPOINT _fh_job")?.execute([])?;
+            }
             let outcome = watch.limited(self.deadline, || {
                 authorizer.during(job.mode(), || unpanicked(|| job.run(&tx)))?;
                 // SQLite does not tell an authorizer the new name that an ALTER TABLE gives.
@@ -106,19 +112,24 @@ impl Writer {
                 // An interrupted write or a full disk makes SQLite give up the transaction as a whole.
                 return Err(Error::new(ErrorKind::Busy, "nothing was changed: another call was stopped; call again"));
             }
-            if failed {
+            if !shared && failed {
+                return Ok(tx.rollback()?);
+            }
+            if shared && failed {
                 tx.prepare_cached("ROLLBACK TO _fh_job")?.execute([])?;
             }
-            tx.prepare_cached("RELEASE _fh_job")?.execute([])?;
+            if shared {
+                tx.prepare_cached("RELEASE _fh_job")?.execute([])?;
+            }
         }
-        Ok(tx.commit()?)
+        Ok(pause::on_disk(|| tx.commit())?)
     }
 
     /// Copies the log back into the file once it is long. Not forced: a reader may hold it up, and the
     /// next group tries again.
     fn checkpoint(&mut self) {
         let long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() >= CHECKPOINT_FROM);
-        if long && let Err(error) = self.pragma("PRAGMA wal_checkpoint(PASSIVE)") {
+        if long && let Err(error) = pause::on_disk(|| self.pragma("PRAGMA wal_checkpoint(PASSIVE)")) {
             tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
         }
     }

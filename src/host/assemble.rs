@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Host;
+use tokio::sync::Semaphore;
+
 use crate::auth::{Authenticate, JwtVerifier, KeyRing};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -15,8 +17,11 @@ use crate::http::Edge;
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted};
 use crate::packs::Packs;
-use crate::tenant::{Executor, Handle, Registry};
+use crate::tenant::{Credit, Executor, Handle, Registry};
 
+/// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
+/// every thread.
+const OPENING_AT_ONCE: usize = 16;
 /// How long work that has begun may take once stopping has.
 const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 
@@ -87,6 +92,9 @@ pub(crate) fn keys_of(settings: &Settings, dir: &DataDir) -> Result<KeyRing> {
 
 fn registry(host: Host, settings: &Settings, dir: DataDir, catalog: Arc<Catalog>, stdio: bool) -> Registry<Hosted> {
     let executor = Executor::default();
+    // Opening files is nobody's statement: its account is the host's.
+    let housekeeping = Arc::new(Credit::default());
+    let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
     let app = Arc::new(Migrations::of_app(host.migrations));
     let file = FileSettings { durability: settings.durability, limits: settings.limits.clone() };
@@ -100,14 +108,16 @@ fn registry(host: Host, settings: &Settings, dir: DataDir, catalog: Arc<Catalog>
     Registry::new(settings.tenants.resident_max, move |tenant| {
         let (dir, catalog, app, threads) = (dir.clone(), Arc::clone(&catalog), Arc::clone(&app), threads.clone());
         let (file, endpoint, clock, make) = (file.clone(), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
-        let executor = executor.clone();
+        let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
         async move {
             let (id, limits) = (tenant.clone(), file.limits.clone());
             let open = move || {
                 admit(&catalog, &id, auto_create, &*clock)?;
                 Database::open(&dir, &id, &file, &app, &threads)
             };
-            let database = executor.run(open).await??;
+            // Closed never; the wait is bounded by the openings before this one.
+            let _turn = opening.acquire().await;
+            let database = executor.run(&housekeeping, open).await??;
             make(Handle::start(tenant, database, limits, executor), &endpoint)
         }
     })

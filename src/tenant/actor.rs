@@ -1,8 +1,10 @@
 //! The task that owns a tenant's writer. One loop: take what waits, commit it together, answer, again.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
-use super::executor::Executor;
+use super::executor::{Credit, Executor};
 use crate::db::{Database, Readers, WriteJob, Writer};
 use crate::error::{Error, Result};
 
@@ -15,14 +17,25 @@ pub(super) enum Message {
 }
 
 /// Starts the actor of an open database and returns its mailbox of `length` and its readers.
-pub(super) fn start(database: Database, length: usize, executor: Executor) -> (mpsc::Sender<Message>, Readers) {
+pub(super) fn start(
+    database: Database,
+    length: usize,
+    executor: Executor,
+    credit: Arc<Credit>,
+) -> (mpsc::Sender<Message>, Readers) {
     let Database { writer, readers } = database;
     let (mailbox, inbox) = mpsc::channel(length);
-    tokio::spawn(run(inbox, length, writer, executor));
+    tokio::spawn(run(inbox, length, writer, executor, credit));
     (mailbox, readers)
 }
 
-async fn run(mut inbox: mpsc::Receiver<Message>, at_once: usize, mut writer: Writer, executor: Executor) {
+async fn run(
+    mut inbox: mpsc::Receiver<Message>,
+    at_once: usize,
+    mut writer: Writer,
+    executor: Executor,
+    credit: Arc<Credit>,
+) {
     let mut closing = Vec::new();
     while closing.is_empty() {
         let mut messages = Vec::new();
@@ -40,7 +53,7 @@ async fn run(mut inbox: mpsc::Receiver<Message>, at_once: usize, mut writer: Wri
             writer.group(jobs);
             writer
         };
-        match executor.run(group).await {
+        match executor.run(&credit, group).await {
             Ok(back) => writer = back,
             // Jobs catch their own panics, so this one is ours, and the writer is gone with it. The
             // mailbox closes as this task ends: its callers are answered, the next one opens the file anew.
@@ -49,7 +62,7 @@ async fn run(mut inbox: mpsc::Receiver<Message>, at_once: usize, mut writer: Wri
     }
     // From here on nothing comes in; what is still in the mailbox is answered by its fall.
     inbox.close();
-    let closed = executor.run(move || writer.close()).await.and_then(|closed| closed);
+    let closed = executor.run(&credit, move || writer.close()).await.and_then(|closed| closed);
     if let Err(error) = &closed {
         tracing::warn!(error = error.chain(), "a tenant's file was not closed cleanly; the next open replays its log");
     }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::actor::{self, Message};
-use super::executor::Executor;
+use super::executor::{Credit, Executor};
 use super::job::Job;
 use crate::auth::{Principal, Scope};
 use crate::config::Limits;
@@ -36,15 +36,18 @@ struct Inner {
     /// Reads that run or wait.
     reads: AtomicUsize,
     executor: Executor,
+    /// What the tenant has computed lately, reads and writes alike.
+    credit: Arc<Credit>,
 }
 
 impl Handle {
     /// Starts the actor of `database`.
     #[must_use]
     pub(crate) fn start(id: TenantId, database: Database, limits: Limits, executor: Executor) -> Self {
-        let (mailbox, readers) = actor::start(database, limits.mailbox, executor.clone());
+        let credit = Arc::new(Credit::default());
+        let (mailbox, readers) = actor::start(database, limits.mailbox, executor.clone(), Arc::clone(&credit));
         let reading = Arc::new(Semaphore::new(limits.readers));
-        Self(Arc::new(Inner { id, limits, mailbox, readers, reading, reads: 0.into(), executor }))
+        Self(Arc::new(Inner { id, limits, mailbox, readers, reading, reads: 0.into(), executor, credit }))
     }
 
     /// The tenant's name.
@@ -122,7 +125,7 @@ impl Handle {
             let (_permit, place) = (permit, place);
             place.0.0.readers.read(mode, work)
         };
-        self.0.executor.run(job).await?
+        self.0.executor.run(&self.0.credit, job).await?
     }
 }
 

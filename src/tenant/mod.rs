@@ -17,7 +17,7 @@ mod handle;
 mod job;
 mod registry;
 
-pub(crate) use executor::Executor;
+pub(crate) use executor::{Credit, Executor};
 pub(crate) use handle::Handle;
 pub use handle::Tenant;
 pub(crate) use registry::{Registry, Resident};

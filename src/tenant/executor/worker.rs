@@ -1,0 +1,78 @@
+//! One thread: does jobs, and lets itself be kept between two steps of a long one.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::lanes::{Job, Lane, Lanes};
+use super::seat::{Order, Seat};
+use crate::db::{Pause, install_pause};
+
+/// How long a job may compute before others get their turn.
+const SLICE: Duration = Duration::from_millis(1);
+/// How long a thread waits for work before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+struct Worker {
+    lanes: Arc<Lanes>,
+    seat: Arc<Seat>,
+    lane: Cell<Lane>,
+    slice_from: Cell<Instant>,
+}
+
+/// A thread's life, from its first job until it has been idle for long.
+pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
+    let seat = Arc::new(Seat::default());
+    let worker = Rc::new(Worker {
+        lanes: Arc::clone(lanes),
+        seat: Arc::clone(&seat),
+        lane: Cell::new(lane),
+        slice_from: Cell::new(Instant::now()),
+    });
+    install_pause(Rc::clone(&worker) as Rc<dyn Pause>);
+    let mut next = Some((job, lane));
+    while let Some((job, lane)) = next {
+        worker.begin(lane);
+        job();
+        next = lanes.finished(worker.lane.get(), &seat).or_else(|| worker.idle());
+    }
+}
+
+impl Worker {
+    fn begin(&self, lane: Lane) {
+        self.lane.set(lane);
+        self.slice_from.set(Instant::now());
+    }
+
+    fn idle(&self) -> Option<(Job, Lane)> {
+        loop {
+            match self.seat.wait(IDLE) {
+                Some(Order::Work(job, lane)) => return Some((job, lane)),
+                // Never given to an idle thread; harmless.
+                Some(Order::GoOn) => {}
+                None if self.lanes.retire(&self.seat) => return None,
+                None => {}
+            }
+        }
+    }
+}
+
+impl Pause for Worker {
+    fn between_steps(&self) {
+        if self.slice_from.get().elapsed() < SLICE {
+            return;
+        }
+        if self.lanes.slice_over(self.lane.get(), &self.seat) {
+            // Permits go round, so that this ends; the bound is only how often it looks again.
+            while self.seat.wait(IDLE).is_none() {}
+            self.lane.set(Lane::Background);
+        }
+        self.slice_from.set(Instant::now());
+    }
+
+    fn waits_for_disk(&self, waits: bool) {
+        self.lanes.on_disk(self.lane.get(), waits);
+        self.slice_from.set(Instant::now());
+    }
+}
