@@ -11,5 +11,6 @@ mod limits;
 mod protocol;
 mod scope;
 mod sql;
+mod sql_bounds;
 mod sql_refused;
 mod support;

@@ -1,5 +1,7 @@
 //! Requests as clients write them, over a router and without a port.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -166,9 +168,11 @@ impl Answer {
     }
 }
 
-/// A JSON-RPC request as text.
+/// A JSON-RPC request as text. Its id is used once: a session takes a second one under way for the same.
 pub(crate) fn rpc(method: &str, params: &Value) -> String {
-    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }).to_string()
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string()
 }
 
 /// What an older client sends first.
