@@ -184,8 +184,6 @@ async fn all_statements_or_none() {
         "INSERT INTO t VALUES (1)",
         "INSERT INTO nowhere VALUES (1)",
         "INSERT INTO",
-        "ATTACH 'x' AS x",
-        "COMMIT",
         "INSERT INTO t VALUES (3); INSERT INTO t VALUES (4)",
         "INSERT OR ROLLBACK INTO t VALUES (1)",
         "INSERT INTO t VALUES (?)",
@@ -197,6 +195,18 @@ async fn all_statements_or_none() {
     }
     content(&sql.execute(&["INSERT INTO t VALUES (2)", "CREATE TABLE u (n)", "INSERT INTO u SELECT n FROM t"]).await);
     assert_eq!(sql.rows("SELECT n FROM u ORDER BY n").await, json!([[1], [2]]));
+    sql.0.close().await;
+}
+
+/// Which one of a hundred statements it was, the refusals of the defences have to say too.
+#[tokio::test]
+async fn a_forbidden_statement_is_named() {
+    let sql = Sql::start(|_| {});
+    for second in ["ATTACH 'x' AS x", "COMMIT", "PRAGMA user_version = 1", "SELECT * FROM _fh_meta"] {
+        let refused = sql.execute(&["CREATE TABLE t (n)", second]).await;
+        assert_eq!(content(&sql.0.call("a", "sql_schema", json!({})).await)["tables"], json!([]), "{second}");
+        assert!(refusal(&refused).contains("statements[1]"), "{second}: {refused}");
+    }
     sql.0.close().await;
 }
 
@@ -246,6 +256,13 @@ async fn one_text_is_one_statement() {
     {
         assert_eq!(sql.rows(text).await, json!([[7]]), "{text}");
     }
+    sql.0.close().await;
+}
+
+/// A text without a statement is the caller's mistake and not the host's failure.
+#[tokio::test]
+async fn no_statement_is_a_refusal() {
+    let sql = Sql::start(|_| {});
     for nothing in ["", " ", ";", "-- nothing", "/* nothing"] {
         refusal(&sql.query(json!({ "sql": nothing })).await);
         refusal(&sql.execute(&[nothing]).await);
@@ -276,7 +293,7 @@ async fn a_result_has_an_end() {
 async fn ordinary_sql_works() {
     let sql = Sql::start(|_| {});
     let steps = [
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n REAL AS (length(v)) STORED) STRICT",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL DEFAULT '', n REAL AS (length(v)) STORED)",
         "CREATE TABLE child (t INTEGER REFERENCES t (id) ON DELETE CASCADE, k TEXT PRIMARY KEY) WITHOUT ROWID",
         "CREATE INDEX by_v ON t (v COLLATE NOCASE) WHERE v <> ''",
         "CREATE UNIQUE INDEX by_lower ON t (lower(v))",
@@ -311,6 +328,24 @@ async fn ordinary_sql_works() {
     sql.rows("EXPLAIN QUERY PLAN SELECT * FROM t WHERE lower(v) = 'two'").await;
     let broken = sql.execute(&["INSERT INTO child VALUES (99, 'y')"]).await;
     assert!(refusal(&broken).contains("FOREIGN KEY"), "{broken}");
+    sql.0.close().await;
+}
+
+/// SQLite looks through such a table before it lets a column in, with a PRAGMA of its own.
+#[tokio::test]
+async fn tables_with_checks_can_grow() {
+    let sql = Sql::start(|_| {});
+    content(&sql.execute(&["CREATE TABLE t (n INTEGER) STRICT", "INSERT INTO t VALUES (1)"]).await);
+    for step in [
+        "ALTER TABLE t ADD COLUMN a TEXT",
+        "ALTER TABLE t ADD COLUMN b TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE t ADD COLUMN c INTEGER CHECK (c > 0)",
+        "ALTER TABLE t ADD COLUMN d INTEGER AS (n + 1)",
+    ] {
+        let done = sql.execute(&[step]).await;
+        assert!(done["result"]["isError"] != true && done["error"].is_null(), "{step}: {done}");
+    }
+    assert_eq!(sql.rows("SELECT * FROM t").await, json!([[1, null, "", null, 2]]));
     sql.0.close().await;
 }
 
