@@ -103,7 +103,7 @@ async fn only_the_token_names_the_tenant() {
     let host = plain(&["a", "b"], |_| {});
     let make = json!({ "statements": [{ "sql": "CREATE TABLE of_a (n)" }] });
     let made = Ask::tool("sql_execute", &make).header("x-tenant-id", "b").header("x-forwarded-user", "b");
-    content(&made.as_tenant(&host, "a").send(&host).await.json());
+    content(&made.of(&host, "a").send(&host).await.json());
     let tables = async |tenant| content(&host.call(tenant, "sql_schema", json!({})).await)["tables"].clone();
     assert_eq!(tables("a").await[0]["name"], "of_a");
     assert_eq!(tables("b").await, json!([]));

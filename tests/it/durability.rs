@@ -112,7 +112,7 @@ async fn a_file_from_the_future_is_left_alone() {
     conn.close().expect("closed");
     let before = std::fs::read(&file).expect("a file");
     for _ in 0..2 {
-        let answer = Ask::tool("sql_schema", &json!({})).as_tenant(&host, "a").send(&host).await;
+        let answer = Ask::tool("sql_schema", &json!({})).of(&host, "a").send(&host).await;
         let said = answer.expect_refusal(503);
         let text = said["error"]["message"].as_str().expect("text");
         assert!(text.contains("999") && text.contains("newer program"), "{text}");
@@ -130,7 +130,7 @@ async fn a_damaged_file_is_left_alone() {
     let file = tenant_file(host.dir(), "a");
     let damage = [b'x'; 8192];
     std::fs::write(&file, damage).expect("written");
-    let answer = Ask::tool("sql_schema", &json!({})).as_tenant(&host, "a").send(&host).await;
+    let answer = Ask::tool("sql_schema", &json!({})).of(&host, "a").send(&host).await;
     let said = answer.expect_refusal(503);
     assert!(said["error"]["message"].as_str().is_some_and(|text| text.contains("operator")), "{said}");
     content(&host.call("b", "sql_schema", json!({})).await);

@@ -66,12 +66,12 @@ async fn anothers_session_is_an_unknown_one() {
             let mut said = Vec::new();
             for id in [&of_a.id, unknown] {
                 let ask = ask().header("mcp-session-id", id).header("mcp-protocol-version", version);
-                said.push(without_id(&ask.as_tenant(&host, "b").send(&host).await));
+                said.push(without_id(&ask.of(&host, "b").send(&host).await));
             }
             assert_eq!(said[0], said[1], "{version}");
         }
         let resumed = Ask::new(Method::GET, "/mcp").header("accept", "text/event-stream").header("last-event-id", "0");
-        let resumed = resumed.header("mcp-session-id", &of_a.id).as_tenant(&host, "b").send(&host).await;
+        let resumed = resumed.header("mcp-session-id", &of_a.id).of(&host, "b").send(&host).await;
         resumed.expect_refusal(404);
         let still = of_a.call(&host, "sql_query", json!({ "sql": "SELECT 7" })).await;
         assert_eq!(content(&still)["rows"], json!([[7]]), "{version}");
@@ -155,13 +155,13 @@ async fn a_folder_that_is_a_link_is_not_followed() {
     let (of_a, of_b) = (folder("a"), folder("b"));
     std::fs::remove_dir_all(&of_a).expect("removed");
     symlink(&of_b, &of_a).expect("a link");
-    let answer = Ask::tool("sql_schema", &json!({})).as_tenant(&host, "a").send(&host).await;
+    let answer = Ask::tool("sql_schema", &json!({})).of(&host, "a").send(&host).await;
     answer.expect_refusal(503);
     assert!(!answer.text().contains("of_b"), "{answer:?}");
     std::fs::remove_file(&of_a).expect("removed");
     std::fs::create_dir(&of_a).expect("a folder");
     symlink(of_b.join("tenant.db"), of_a.join("tenant.db")).expect("a link");
-    let answer = Ask::tool("sql_schema", &json!({})).as_tenant(&host, "a").send(&host).await;
+    let answer = Ask::tool("sql_schema", &json!({})).of(&host, "a").send(&host).await;
     assert!(answer.status.is_server_error() && !answer.text().contains("of_b"), "{answer:?}");
     host.close().await;
 }
@@ -174,7 +174,7 @@ async fn no_error_tells_a_path() {
     let host = host.restart().await.expect("a restart");
     std::fs::write(tenant_file(host.dir(), "damaged"), [b'x'; 8192]).expect("written");
     let dir = host.dir().to_str().expect("text").to_owned();
-    let mut texts = vec![Ask::tool("sql_schema", &json!({})).as_tenant(&host, "damaged").send(&host).await];
+    let mut texts = vec![Ask::tool("sql_schema", &json!({})).of(&host, "damaged").send(&host).await];
     assert_eq!(texts[0].status, 503, "{texts:?}");
     for sql in [
         "SELECT * FROM pragma_database_list",
@@ -191,9 +191,9 @@ async fn no_error_tells_a_path() {
         "",
         "-- nothing",
     ] {
-        let query = Ask::tool("sql_query", &json!({ "sql": sql })).as_tenant(&host, "a").send(&host).await;
+        let query = Ask::tool("sql_query", &json!({ "sql": sql })).of(&host, "a").send(&host).await;
         let execute = json!({ "statements": [{ "sql": sql }] });
-        texts.extend([query, Ask::tool("sql_execute", &execute).as_tenant(&host, "a").send(&host).await]);
+        texts.extend([query, Ask::tool("sql_execute", &execute).of(&host, "a").send(&host).await]);
     }
     for answer in texts {
         let said = answer.json();

@@ -128,7 +128,7 @@ async fn sessions_are_counted() {
     let host = plain(&["a", "b"], |settings| settings.limits.sessions = 2);
     let first = Session::open(&host, "a", LEGACY[1]).await;
     let second = Session::open(&host, "a", LEGACY[2]).await;
-    let third = initialize(LEGACY[1]).as_tenant(&host, "a").send(&host).await;
+    let third = initialize(LEGACY[1]).of(&host, "a").send(&host).await;
     let said = third.expect_refusal(429);
     assert_eq!((&said["error"]["data"]["limit"], &said["error"]["data"]["value"]), (&json!("sessions"), &json!(2)));
     assert!(!third.header("retry-after").is_empty(), "{third:?}");
@@ -206,7 +206,7 @@ async fn busy_tenants_are_not_closed_for_another() {
     let gates = [shared.gate(), shared.gate()];
     let third = async {
         until("both are held", || shared.begun() == 2).await;
-        let refused = Ask::tool("count", &json!({})).as_tenant(&host, "c").send(&host).await;
+        let refused = Ask::tool("count", &json!({})).of(&host, "c").send(&host).await;
         let said = refused.expect_refusal(503);
         assert_eq!(said["error"]["data"]["limit"], "resident_max", "{said}");
         assert!(said["error"]["message"].as_str().is_some_and(|text| text.contains("resident_max")), "{said}");
@@ -239,7 +239,7 @@ async fn a_crowd_opens_a_tenant_once() {
 async fn a_body_that_does_not_come_is_not_awaited() {
     let host = plain(&["a"], |settings| settings.limits.body_deadline = Duration::from_millis(20));
     let endless = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
-    let answer = Ask::post(Body::from_stream(endless)).as_tenant(&host, "a").send(&host).await;
+    let answer = Ask::post(Body::from_stream(endless)).of(&host, "a").send(&host).await;
     let said = answer.expect_refusal(408);
     assert_eq!(said["error"]["data"]["limit"], "body_deadline", "{said}");
     host.close().await;

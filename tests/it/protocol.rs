@@ -13,7 +13,7 @@ use crate::support::{content, plain};
 async fn every_older_generation_has_sessions() {
     let host = plain(&["a"], |_| {});
     for version in LEGACY {
-        let opened = initialize(version).as_tenant(&host, "a").send(&host).await;
+        let opened = initialize(version).of(&host, "a").send(&host).await;
         assert_eq!(opened.status, 200, "{version}: {opened:?}");
         assert!(!opened.header("mcp-session-id").is_empty(), "{version}: {opened:?}");
         let frames = opened.frames();
@@ -40,7 +40,7 @@ async fn every_older_generation_has_sessions() {
 #[tokio::test]
 async fn the_newest_generation_just_calls() {
     let host = plain(&["a"], |_| {});
-    let found = Ask::modern("server/discover", json!({})).as_tenant(&host, "a").send(&host).await;
+    let found = Ask::modern("server/discover", json!({})).of(&host, "a").send(&host).await;
     assert_eq!(found.status, 200, "{found:?}");
     let versions = &found.json()["result"]["supportedVersions"];
     for version in LEGACY.iter().chain([&MODERN]) {
@@ -49,13 +49,13 @@ async fn the_newest_generation_just_calls() {
     assert!(!versions.to_string().contains("2024-11-05"), "{versions}");
     assert_eq!(found.json()["result"]["cacheScope"], "private");
 
-    let listed = Ask::modern("tools/list", json!({})).as_tenant(&host, "a").send(&host).await;
+    let listed = Ask::modern("tools/list", json!({})).of(&host, "a").send(&host).await;
     assert_eq!(listed.header("content-type"), "application/json", "{listed:?}");
     assert!(listed.headers.get("mcp-session-id").is_none(), "{listed:?}");
     assert_eq!(names(&listed.json()), ["sql_execute", "sql_query", "sql_schema"]);
     assert_eq!(listed.json()["result"]["cacheScope"], "private");
 
-    let called = Ask::tool("sql_query", &json!({ "sql": "SELECT 7" })).as_tenant(&host, "a").send(&host).await;
+    let called = Ask::tool("sql_query", &json!({ "sql": "SELECT 7" })).of(&host, "a").send(&host).await;
     assert_eq!((called.status.as_u16(), called.header("content-type")), (200, "application/json"), "{called:?}");
     assert_eq!(content(&called.json())["rows"], json!([[7]]));
     host.close().await;
@@ -65,7 +65,7 @@ async fn the_newest_generation_just_calls() {
 #[tokio::test]
 async fn the_oldest_generation_is_offered_another() {
     let host = plain(&["a"], |_| {});
-    let answer = initialize("2024-11-05").as_tenant(&host, "a").send(&host).await;
+    let answer = initialize("2024-11-05").of(&host, "a").send(&host).await;
     assert!(!answer.text().contains("\"protocolVersion\":\"2024-11-05\""), "{answer:?}");
     host.close().await;
 }
@@ -74,15 +74,15 @@ async fn the_oldest_generation_is_offered_another() {
 async fn a_slash_more_is_the_same_place() {
     let host = plain(&["a"], |_| {});
     for path in ["/mcp", "/mcp/"] {
-        let modern = Ask::tool("sql_query", &json!({ "sql": "SELECT 7" })).at(path).as_tenant(&host, "a");
+        let modern = Ask::tool("sql_query", &json!({ "sql": "SELECT 7" })).at(path).of(&host, "a");
         assert_eq!(content(&modern.send(&host).await.json())["rows"], json!([[7]]), "{path}");
-        let legacy = initialize(LEGACY[1]).at(path).as_tenant(&host, "a").send(&host).await;
+        let legacy = initialize(LEGACY[1]).at(path).of(&host, "a").send(&host).await;
         assert_eq!(legacy.status, 200, "{path}: {legacy:?}");
         let stranger = Ask::post("{}").at(path).send(&host).await;
         stranger.expect_refusal(401);
     }
     for path in ["/", "/mcp//", "//mcp", "/MCP", "/mcp;x", "/%6dcp", "/mcp/../mcp", "/metrics", "/admin", "/v1"] {
-        let answer = Ask::new(Method::GET, path).as_tenant(&host, "a").send(&host).await;
+        let answer = Ask::new(Method::GET, path).of(&host, "a").send(&host).await;
         answer.expect_refusal(404);
     }
     host.close().await;
@@ -93,7 +93,7 @@ async fn what_can_not_be_read_is_told_in_json() {
     let host = plain(&["a"], |_| {});
     let list = rpc("tools/list", &json!({}));
     let code = async |status: u16, ask: Ask| {
-        ask.as_tenant(&host, "a").send(&host).await.expect_refusal(status)["error"]["code"].clone()
+        ask.of(&host, "a").send(&host).await.expect_refusal(status)["error"]["code"].clone()
     };
     for broken in ["{", "", "nul", "{\"jsonrpc\":\"2.0\",}", "\u{feff}{}", &"[".repeat(5_000)] {
         assert_eq!(code(400, Ask::post(broken.to_owned())).await, -32700, "{broken:.20}");
@@ -119,7 +119,7 @@ async fn bytes_that_are_no_text_are_no_json() {
         rpc("tools/call", &json!({ "name": "sql_query", "arguments": { "sql": "SELECT '?'" } })).into_bytes();
     let at = body.iter().position(|byte| *byte == b'?').expect("a mark");
     body[at] = 0xff;
-    let said = Ask::post(body).as_tenant(&host, "a").send(&host).await.expect_refusal(400);
+    let said = Ask::post(body).of(&host, "a").send(&host).await.expect_refusal(400);
     assert_eq!(said["error"]["code"], -32700, "{said}");
     host.close().await;
 }
@@ -130,7 +130,7 @@ async fn a_header_that_lies_about_the_body_is_refused() {
     let host = plain(&["a"], |_| {});
     let create = json!({ "statements": [{ "sql": "CREATE TABLE t (n)" }] });
     let lie = Ask::tool("sql_execute", &create).without("mcp-name").header("mcp-name", "sql_query");
-    let answer = lie.as_tenant(&host, "a").send(&host).await;
+    let answer = lie.of(&host, "a").send(&host).await;
     assert_eq!(answer.json()["error"]["code"], -32020, "{answer:?}");
     answer.expect_refusal(400);
     let schema = host.call("a", "sql_schema", json!({})).await;
@@ -145,7 +145,7 @@ async fn unknown_hosts_and_origins_are_refused() {
     {
         let ask = Ask::tool("sql_query", &json!({ "sql": "SELECT 7" }));
         let ask = if name == "host" { ask.without("host") } else { ask };
-        ask.header(name, value).as_tenant(&host, "a").send(&host).await.expect_refusal(403);
+        ask.header(name, value).of(&host, "a").send(&host).await.expect_refusal(403);
     }
     host.close().await;
 }
@@ -168,7 +168,7 @@ async fn a_body_has_an_end() {
         long.as_bytes().chunks(1_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     let chunked = Ask::post(Body::from_stream(stream::iter(chunks)));
     for ask in [announced, chunked] {
-        let said = ask.as_tenant(&host, "a").send(&host).await.expect_refusal(413);
+        let said = ask.of(&host, "a").send(&host).await.expect_refusal(413);
         assert_eq!(said["error"]["data"]["limit"], "body_bytes", "{said}");
         assert_eq!(said["error"]["data"]["value"], most, "{said}");
     }
@@ -179,7 +179,7 @@ async fn a_body_has_an_end() {
 async fn methods_that_mcp_has_not_are_refused() {
     let host = plain(&["a"], |_| {});
     for method in [Method::PUT, Method::PATCH] {
-        let answer = Ask::new(method, "/mcp").as_tenant(&host, "a").send(&host).await;
+        let answer = Ask::new(method, "/mcp").of(&host, "a").send(&host).await;
         answer.expect_refusal(405);
         assert!(!answer.header("allow").is_empty(), "{answer:?}");
     }

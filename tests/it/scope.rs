@@ -28,9 +28,8 @@ async fn who_may_only_read_writes_nothing() {
         "CREATE TABLE t (n)",
         "PRAGMA user_version = 1",
         "WITH x AS (SELECT 1) INSERT INTO sqlite_schema SELECT * FROM x",
-        "EXPLAIN CREATE TABLE t (n)",
     ];
-    for sql in &sneaky[..3] {
+    for sql in sneaky {
         refusal(&call(&host, "read", "sql_query", json!({ "sql": sql })).await);
     }
     let schema = call(&host, "read", "sql_schema", json!({})).await;
@@ -41,16 +40,14 @@ async fn who_may_only_read_writes_nothing() {
 #[tokio::test]
 async fn higher_scopes_hold_the_lower_ones() {
     let host = plain(&["a"], |_| {});
-    for (table, scope) in ["write", "admin", "read write", "write unknown:thing"].into_iter().enumerate() {
-        content(&call(&host, scope_of(scope), "sql_execute", create(&format!("t{table}"))).await);
-        content(&call(&host, scope_of(scope), "sql_query", json!({ "sql": "SELECT 7" })).await);
+    for (at, scope) in ["write", "admin", "read write", "admin read"].into_iter().enumerate() {
+        content(&call(&host, scope, "sql_execute", create(&format!("t{at}"))).await);
+        content(&call(&host, scope, "sql_query", json!({ "sql": "SELECT 7" })).await);
     }
+    // The host issues no tokens of unknown words; other issuers do.
+    let token = Forge::of(&host).with("scope", "openid write tool:x");
+    content(&Ask::tool("sql_execute", &create("t")).bearer(&token).send(&host).await.json());
     host.close().await;
-}
-
-/// The host issues no tokens of unknown words; other issuers do.
-fn scope_of(scope: &str) -> &str {
-    scope.split_once(" unknown").map_or(scope, |(known, _)| known)
 }
 
 #[tokio::test]

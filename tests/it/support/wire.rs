@@ -94,7 +94,7 @@ impl Ask {
     }
 
     /// The same with a good token of `tenant`.
-    pub(crate) fn as_tenant(self, host: &TestHost, tenant: &str) -> Self {
+    pub(crate) fn of(self, host: &TestHost, tenant: &str) -> Self {
         let token = host.token(tenant).expect("a token");
         self.bearer(&token)
     }
