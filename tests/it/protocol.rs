@@ -99,7 +99,7 @@ async fn what_can_not_be_read_is_told_in_json() {
         assert_eq!(code(400, Ask::post(broken.to_owned())).await, -32700, "{broken:.20}");
     }
     let batch = format!("[{list}]");
-    for wrong in ["{}", "[]", "7", "\"x\"", "null", &batch, &list.replace("2.0", "1.0")] {
+    for wrong in ["{}", "[]", "7", "\"x\"", "null", &batch] {
         assert_eq!(code(400, Ask::post(wrong.to_owned())).await, -32600, "{wrong}");
     }
     code(415, Ask::post(list.clone()).without("content-type")).await;
@@ -108,6 +108,28 @@ async fn what_can_not_be_read_is_told_in_json() {
         code(406, Ask::post(list.clone()).without("accept").header("accept", accept)).await;
     }
     code(406, Ask::post(list).without("accept")).await;
+    host.close().await;
+}
+
+/// Of the right type and in the right place, but no request that there is: it is not the header that is wrong.
+#[tokio::test]
+async fn a_message_out_of_shape_is_an_invalid_request() {
+    let host = plain(&["a"], |_| {});
+    let mut told = Vec::new();
+    for wrong in [
+        json!({ "jsonrpc": "1.0", "id": 1, "method": "tools/list" }),
+        json!({ "jsonrpc": "2.0" }),
+        json!({ "jsonrpc": "2.0", "id": 1 }),
+        json!({ "jsonrpc": "2.0", "id": 1, "method": 7 }),
+        json!({ "jsonrpc": "2.0", "id": {}, "method": "tools/list" }),
+    ] {
+        let answer = Ask::post(wrong.to_string()).of(&host, "a").send(&host).await;
+        let code = answer.json()["error"]["code"].clone();
+        if answer.status != 400 || code != -32600 {
+            told.push(format!("{wrong}: {} {code}", answer.status));
+        }
+    }
+    assert!(told.is_empty(), "{told:#?}");
     host.close().await;
 }
 
