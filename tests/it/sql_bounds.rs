@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::support::process::{Server, call, must};
 use crate::support::{content, plain, refusal, soon};
 
-const ENDLESS: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)";
+/// As good as endless: minutes where it is not stopped, so that the test fails then and does not hang.
+const ENDLESS: &str = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 100000000)";
 
 async fn query(host: &TestHost, sql: &str) -> Value {
     soon(host.call("a", "sql_query", json!({ "sql": sql }))).await
@@ -33,10 +34,9 @@ async fn endless_sql_ends_at_its_deadline() {
     let endless = [
         format!("{ENDLESS} SELECT count(*) FROM c"),
         format!("{ENDLESS} SELECT n FROM c WHERE n < 0"),
-        "SELECT count(*) FROM json_each(json_array(1,2,3,4,5,6,7,8,9)) a, json_each('[1,2,3,4,5,6,7,8,9]') b,
+        "SELECT count(*) FROM json_each('[1,2,3,4,5,6,7,8,9]') a, json_each('[1,2,3,4,5,6,7,8,9]') b,
          json_each('[1,2,3,4,5,6,7,8,9]') c, json_each('[1,2,3,4,5,6,7,8,9]') d, json_each('[1,2,3,4,5,6,7,8,9]') e,
-         json_each('[1,2,3,4,5,6,7,8,9]') f, json_each('[1,2,3,4,5,6,7,8,9]') g, json_each('[1,2,3,4,5,6,7,8,9]') h,
-         json_each('[1,2,3,4,5,6,7,8,9]') i, json_each('[1,2,3,4,5,6,7,8,9]') j, json_each('[1,2,3,4,5,6,7,8,9]') k"
+         json_each('[1,2,3,4,5,6,7,8,9]') f, json_each('[1,2,3,4,5,6,7,8,9]') g, json_each('[1,2,3,4,5,6,7,8,9]') h"
             .to_owned(),
     ];
     for sql in &endless {
