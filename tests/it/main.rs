@@ -1,0 +1,16 @@
+//! The promises of the host, each a module of its own, tried from outside: through the router, the files and
+//! the real program. Nothing here looks into the crate.
+
+mod auth;
+mod auth_edge;
+mod cli;
+mod durability;
+mod isolation;
+mod kill;
+mod limits;
+mod protocol;
+mod scope;
+mod sql;
+mod sql_bounds;
+mod sql_refused;
+mod support;
