@@ -53,13 +53,22 @@ struct Inner {
     message: Cow<'static, str>,
     bound: Option<Bound>,
     retry_after: Option<Duration>,
+    /// Which part of the request it is about, told before the message.
+    place: Option<String>,
     source: Option<Source>,
 }
 
 impl Error {
     /// An error of `kind`; `message` is a lowercase fragment that a caller may read.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), bound: None, retry_after: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            bound: None,
+            retry_after: None,
+            place: None,
+            source: None,
+        }))
     }
 
     /// The request is wrong as it stands.
@@ -110,19 +119,26 @@ impl Error {
     }
 
     /// The same error, said of `place`.
-    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
-        self.0.message = format!("{place}: {}", self.0.message).into();
+    pub(crate) fn at(mut self, place: String) -> Self {
+        self.0.place = Some(place);
+        self
+    }
+
+    /// The same error in other words.
+    pub(crate) fn reworded(mut self, message: impl Into<Cow<'static, str>>) -> Self {
+        self.0.message = message.into();
         self
     }
 
     /// The same answer for one more caller; the cause stays with the first.
     pub(crate) fn repeat(&self) -> Self {
-        let Inner { kind, message, bound, retry_after, .. } = &*self.0;
+        let Inner { kind, message, bound, retry_after, place, .. } = &*self.0;
         Self(Box::new(Inner {
             kind: *kind,
             message: message.clone(),
             bound: *bound,
             retry_after: *retry_after,
+            place: place.clone(),
             source: None,
         }))
     }
@@ -161,7 +177,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        match &self.0.place {
+            Some(place) => write!(f, "{place}: {}", self.0.message),
+            None => f.write_str(&self.0.message),
+        }
     }
 }
 

@@ -10,13 +10,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 
 /// Tables of the host. SQLite's own begin with `sqlite_`.
 const HOST_PREFIX: &str = "_fh_";
 /// PRAGMAs that only tell, and only of the schema.
-const PRAGMAS: &[&str] =
-    &["table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"];
+const PRAGMAS: &[&str] = &[
+    "table_info",
+    "table_xinfo",
+    "table_list",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    // Of FTS5, which looks whether somebody else wrote, and of ALTER TABLE, which looks whether a new CHECK holds.
+    "data_version",
+    "quick_check",
+];
+/// PRAGMAs that tell, and are let through only if they do not set: R-tree asks.
+const PRAGMAS_ASKED: &[&str] = &["page_size"];
 /// Functions that reach outside, or that one call can keep busy for many seconds past any deadline.
 const FUNCTIONS_DENIED: &[&str] =
     &["load_extension", "fts3_tokenizer", "json_patch", "jsonb_patch", "snippet", "highlight", "fts5_decode"];
@@ -42,12 +54,18 @@ pub(super) struct Authorizer(Arc<State>);
 struct State {
     mode: AtomicU8,
     altered: AtomicBool,
+    viewed: AtomicBool,
     refused: Mutex<Option<&'static str>>,
 }
 
 impl Authorizer {
     pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
-        let state = State { mode: AtomicU8::new(Mode::Host as u8), altered: false.into(), refused: Mutex::default() };
+        let state = State {
+            mode: AtomicU8::new(Mode::Host as u8),
+            altered: false.into(),
+            viewed: false.into(),
+            refused: Mutex::default(),
+        };
         let authorizer = Self(Arc::new(state));
         let seen = authorizer.clone();
         conn.authorizer(Some(move |context: AuthContext<'_>| seen.decide(&context)))?;
@@ -70,7 +88,7 @@ impl Authorizer {
         };
         match result {
             Err(error) if error.kind() == ErrorKind::Forbidden => Err(match *self.refused() {
-                Some(reason) => Error::new(ErrorKind::Forbidden, reason).with_source(error),
+                Some(reason) => error.reworded(reason),
                 None => error,
             }),
             result => result,
@@ -83,6 +101,12 @@ impl Authorizer {
         self.0.altered.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether an agent's `CREATE VIEW` was let through since the last call: only the whole schema shows
+    /// how far its views unfold.
+    pub(super) fn take_viewed(&self) -> bool {
+        self.0.viewed.swap(false, Ordering::Relaxed)
+    }
+
     fn refused(&self) -> std::sync::MutexGuard<'_, Option<&'static str>> {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,8 +116,10 @@ impl Authorizer {
         let verdict = if mode == Mode::Host as u8 {
             Ok(())
         } else if mode == Mode::Tenant as u8 || context.accessor.is_some() {
-            if matches!(context.action, AuthAction::AlterTable { .. }) {
-                self.0.altered.store(true, Ordering::Relaxed);
+            match context.action {
+                AuthAction::AlterTable { .. } => self.0.altered.store(true, Ordering::Relaxed),
+                AuthAction::CreateView { .. } => self.0.viewed.store(true, Ordering::Relaxed),
+                _ => {}
             }
             tenant(context)
         } else {
@@ -117,7 +143,7 @@ fn embedder(context: &AuthContext<'_>) -> Verdict {
         AuthAction::Transaction { .. } => {
             Err("the transaction is the host's: BEGIN, COMMIT and ROLLBACK are not available")
         }
-        AuthAction::Pragma { pragma_name, .. } => pragma(pragma_name),
+        AuthAction::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value),
         AuthAction::Function { function_name } => function(function_name),
         _ => Ok(()),
     }
@@ -125,9 +151,11 @@ fn embedder(context: &AuthContext<'_>) -> Verdict {
 
 fn tenant(context: &AuthContext<'_>) -> Verdict {
     use AuthAction as A;
-    // Temporary objects would stay on a connection that the next call shares.
-    let lasting =
-        if context.database_name == Some("temp") { Err("temporary objects are not available") } else { Ok(()) };
+    // Temporary objects would stay on a connection that the next call shares. ALTER TABLE looks through
+    // their schema for names to mend, which is no harm: SQLite lets nobody else write there.
+    let mends = matches!(context.action, A::Update { table_name: "sqlite_temp_master" | "sqlite_temp_schema", .. });
+    let temporary = context.database_name == Some("temp") && !mends;
+    let lasting = if temporary { Err("temporary objects are not available") } else { Ok(()) };
     match context.action {
         A::Select | A::Recursive => Ok(()),
         A::Read { table_name, .. } => {
@@ -161,7 +189,7 @@ fn tenant(context: &AuthContext<'_>) -> Verdict {
             }
         }
         A::Function { function_name } => function(function_name),
-        A::Pragma { pragma_name, .. } => pragma(pragma_name),
+        A::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value),
         A::Transaction { .. } | A::Savepoint { .. } => Err(
             "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not available: one sql_execute call is one transaction already",
         ),
@@ -171,6 +199,8 @@ fn tenant(context: &AuthContext<'_>) -> Verdict {
 }
 
 fn name(named: &str) -> Verdict {
+    // The index that SQLite makes for a primary key bears its table's name.
+    let named = named.strip_prefix("sqlite_autoindex_").unwrap_or(named);
     let host = named.get(..HOST_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HOST_PREFIX));
     if host { Err("names that begin with _fh_ belong to the host: choose another") } else { Ok(()) }
 }
@@ -180,7 +210,8 @@ fn function(named: &str) -> Verdict {
     if denied { Err("this function is not available here") } else { Ok(()) }
 }
 
-fn pragma(named: &str) -> Verdict {
-    let known = PRAGMAS.iter().any(|pragma| pragma.eq_ignore_ascii_case(named));
+fn pragma(named: &str, value: Option<&str>) -> Verdict {
+    let among = |list: &[&str]| list.iter().any(|pragma| pragma.eq_ignore_ascii_case(named));
+    let known = among(PRAGMAS) || (value.is_none() && among(PRAGMAS_ASKED));
     if known { Ok(()) } else { Err("this PRAGMA is not available; table_info, index_list and their like are") }
 }

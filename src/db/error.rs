@@ -5,6 +5,7 @@
 
 use rusqlite::ErrorCode;
 
+use super::limits::{DATABASE_BYTES, VALUE_BYTES};
 use crate::error::{Error, ErrorKind};
 
 impl From<rusqlite::Error> for Error {
@@ -43,9 +44,15 @@ fn of_code(code: ErrorCode, text: Option<String>, error: rusqlite::Error) -> Err
         // SQLITE_ERROR: syntax, no such table, and the like.
         ErrorCode::Unknown => (ErrorKind::Invalid, said),
         ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly => (ErrorKind::Forbidden, said),
-        ErrorCode::TooBig => (ErrorKind::Limit, said),
         ErrorCode::OutOfMemory => (ErrorKind::Limit, "the statement needs more memory than it may use".to_owned()),
-        ErrorCode::DiskFull => (ErrorKind::Limit, "the database is full: delete what is not needed".to_owned()),
+        // Which number it was, only the connection's settings know: `limits::name_bound` tells it.
+        ErrorCode::TooBig => return Error::limit(VALUE_BYTES, 0, said).with_source(error),
+        ErrorCode::DiskFull => {
+            let said = "the database is full, and nothing was changed: delete what is not needed";
+            return Error::limit(DATABASE_BYTES, 0, said).with_source(error);
+        }
+        // What rusqlite makes of a text with no statement in it.
+        ErrorCode::ApiMisuse => (ErrorKind::Invalid, "there is no statement in this text".to_owned()),
         ErrorCode::OperationInterrupted => (ErrorKind::Limit, "the statement was interrupted".to_owned()),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             (ErrorKind::Busy, "the database is locked by another program; try again shortly".to_owned())

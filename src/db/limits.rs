@@ -7,6 +7,12 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 
+use crate::config::Limits;
+use crate::error::Error;
+
+pub(super) const DATABASE_BYTES: &str = "database_bytes";
+pub(super) const VALUE_BYTES: &str = "value_bytes";
+
 /// The longest statement, in bytes: what a person or a model writes, ten times over.
 const SQL_BYTES: i32 = 100_000;
 
@@ -41,4 +47,13 @@ pub(super) fn restrict(conn: &Connection, value_bytes: u64) -> rusqlite::Result<
         conn.set_db_config(defence, on)?;
     }
     Ok(())
+}
+
+/// SQLite says that a limit was reached and not which number it is: put in here.
+pub(super) fn name_bound(error: Error, limits: &Limits) -> Error {
+    match error.bound().map(|bound| bound.name) {
+        Some(DATABASE_BYTES) => error.with_bound(DATABASE_BYTES, limits.database_bytes.as_u64()),
+        Some(VALUE_BYTES) => error.with_bound(VALUE_BYTES, limits.value_bytes.as_u64()),
+        _ => error,
+    }
 }

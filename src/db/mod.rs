@@ -13,6 +13,7 @@ mod migrate;
 mod open;
 mod pause;
 mod readers;
+mod unfold;
 mod watch;
 mod writer;
 
@@ -23,5 +24,6 @@ pub(crate) use migrate::Migrations;
 pub(crate) use open::{Database, FileSettings, open_catalog};
 pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
+pub(crate) use unfold::check_statement;
 pub(crate) use watch::Watch;
 pub(crate) use writer::{WriteJob, Writer};

@@ -13,6 +13,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use super::authorizer::{Authorizer, Mode};
 use super::open::flags;
 use super::{FileSettings, Watch, limits};
+use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The one thread that opens readers for all pools: r2d2 would start three for each.
@@ -30,7 +31,7 @@ impl ReaderThreads {
 /// A tenant's readers. Opened when first needed, at most `limits.readers` of them.
 pub(crate) struct Readers {
     pool: Pool<SqliteConnectionManager>,
-    deadline: Duration,
+    limits: Limits,
 }
 
 impl Readers {
@@ -55,7 +56,7 @@ impl Readers {
             .connection_timeout(Duration::from_secs(5))
             .thread_pool(threads.0.clone())
             .build_unchecked(manager);
-        Self { pool, deadline: settings.limits.statement_deadline }
+        Self { pool, limits: settings.limits.clone() }
     }
 
     /// Runs `work` on a reader, inside one read transaction: every statement sees the same state.
@@ -69,10 +70,10 @@ impl Readers {
         })?;
         let Guards { watch, authorizer } = guards(&mut conn)?;
         let tx = conn.transaction()?;
-        let result = watch.limited(self.deadline, || authorizer.during(mode, || work(&tx)));
+        let result = watch.limited(self.limits.statement_deadline, || authorizer.during(mode, || work(&tx)));
         // Nothing was written; dropping rolls back. A panic of `work` does so too.
         drop(tx);
-        result
+        result.map_err(|error| limits::name_bound(error, &self.limits))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::pause;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 
 /// VM steps between two looks at the clock: some tens of microseconds.
 const STEPS: i32 = 1_000;
@@ -49,15 +49,11 @@ impl Watch {
         match result {
             Err(error) if over && error.kind() == ErrorKind::Limit => {
                 let millis = u64::try_from(within.as_millis()).unwrap_or(NEVER);
-                Err(Error::limit(
-                    "statement_deadline",
-                    millis,
-                    format!(
-                        "stopped after {millis} ms, nothing was changed: \
-                         make it cheaper (an index, a LIMIT, a smaller range) and call again"
-                    ),
-                )
-                .with_source(error))
+                let said = format!(
+                    "stopped after {millis} ms, nothing was changed: \
+                     make it cheaper (an index, a LIMIT, a smaller range) and call again"
+                );
+                Err(error.reworded(said).with_bound("statement_deadline", millis))
             }
             other => other,
         }

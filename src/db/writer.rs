@@ -6,13 +6,13 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::authorizer::Mode;
 use super::open::Guarded;
-use super::{FileSettings, pause};
+use super::{FileSettings, limits, pause, unfold};
+use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The log's size, in bytes, from which on it is copied back into the file: 1,000 pages, SQLite's own
@@ -39,7 +39,7 @@ pub(crate) trait WriteJob: Send {
 pub(crate) struct Writer {
     guarded: Guarded,
     wal: PathBuf,
-    deadline: Duration,
+    limits: Limits,
     /// How many schema objects are the host's: what an agent's ALTER TABLE may not change.
     host_objects: i64,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(super) fn new(guarded: Guarded, wal: PathBuf, settings: &FileSettings) -> Result<Self> {
         let host_objects = host_objects(&guarded.conn)?;
-        Ok(Self { guarded, wal, deadline: settings.limits.statement_deadline, host_objects })
+        Ok(Self { guarded, wal, limits: settings.limits.clone(), host_objects })
     }
 
     /// Runs `jobs` in order, commits, answers every one of them.
@@ -98,14 +98,15 @@ impl Writer {
             if shared {
                 tx.prepare_cached("SAVEPOINT _fh_job")?.execute([])?;
             }
-            let outcome = watch.limited(self.deadline, || {
+            let outcome = watch.limited(self.limits.statement_deadline, || {
                 authorizer.during(job.mode(), || unpanicked(|| job.run(&tx)))?;
                 // SQLite does not tell an authorizer the new name that an ALTER TABLE gives.
                 if authorizer.take_altered() && host_objects(&tx)? != self.host_objects {
                     return Err(Error::new(ErrorKind::Forbidden, "names that begin with _fh_ belong to the host"));
                 }
-                Ok(())
+                if authorizer.take_viewed() { unfold::check_views(&tx) } else { Ok(()) }
             });
+            let outcome = outcome.map_err(|error| limits::name_bound(error, &self.limits));
             let failed = outcome.is_err();
             outcomes.push(outcome);
             if tx.is_autocommit() {

@@ -2,17 +2,23 @@
 //! for what rmcp refuses in bare text.
 
 use std::any::Any;
+use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::Extension;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::request_log::{Cause, RequestId};
 use crate::error::{Error, ErrorKind};
+
+type RmcpBody = BoxBody<Bytes, Infallible>;
 
 /// JSON-RPC 2.0 section 5.1.
 const PARSE_ERROR: i32 = -32700;
@@ -88,15 +94,43 @@ fn rpc_error(status: StatusCode, code: i32, message: &str, mut data: Value, id: 
     answer
 }
 
-/// rmcp refuses in bare text, partly in words of the request. Said again as JSON, in ours.
-pub(super) fn in_json<B>(refusal: &http::Response<B>, body: &Bytes, id: RequestId) -> Option<Response> {
-    let status = refusal.status();
-    let is_json = refusal.headers().get(CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes().starts_with(b"application/json") || kind.as_bytes().starts_with(b"text/event-stream")
-    });
-    if is_json || !(status.is_client_error() || status.is_server_error()) {
-        return None;
+/// What rmcp refuses, as this host says it: its JSON with the request's id put in, its bare text (in part the
+/// request's own words) in JSON and in ours.
+pub(super) async fn said_again(refusal: http::Response<RmcpBody>, asked: &Asked, id: RequestId) -> Response {
+    let is_json =
+        refusal.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if !is_json {
+        return in_our_words(&refusal, asked, id);
     }
+    let (mut head, body) = refusal.into_parts();
+    let Ok(body) = body.collect().await;
+    let mut said: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+    if let Some(error) = said.get_mut("error").and_then(Value::as_object_mut) {
+        let data = error.entry("data").or_insert_with(|| json!({}));
+        if let Some(data) = data.as_object_mut() {
+            data.insert("requestId".to_owned(), json!(id.as_str()));
+        }
+    }
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(said.to_string()))
+}
+
+/// What was asked, as far as a refusal has to know it.
+pub(super) struct Asked {
+    pub(super) claims_json: bool,
+    pub(super) body: Bytes,
+}
+
+impl Asked {
+    pub(super) fn new(headers: &HeaderMap, body: Bytes) -> Self {
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default();
+        Self { claims_json: essence.trim().eq_ignore_ascii_case("application/json"), body }
+    }
+}
+
+fn in_our_words(refusal: &http::Response<RmcpBody>, asked: &Asked, id: RequestId) -> Response {
+    let status = refusal.status();
     let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
     let mut answer = match status {
         StatusCode::FORBIDDEN => say(
@@ -111,7 +145,7 @@ pub(super) fn in_json<B>(refusal: &http::Response<B>, body: &Bytes, id: RequestI
         StatusCode::NOT_ACCEPTABLE => {
             say(status, REFUSED, "send the header `Accept: application/json, text/event-stream`")
         }
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => return Some(unreadable(body, id)),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => return unreadable(asked, id),
         StatusCode::BAD_REQUEST => say(
             status,
             INVALID_REQUEST,
@@ -124,32 +158,28 @@ pub(super) fn in_json<B>(refusal: &http::Response<B>, body: &Bytes, id: RequestI
     if let Some(allow) = refusal.headers().get(ALLOW) {
         answer.headers_mut().insert(ALLOW, allow.clone());
     }
-    Some(answer)
+    answer
 }
 
 /// rmcp answers 415 to whatever it can't read; only a second look tells what was wrong.
-fn unreadable(body: &Bytes, id: RequestId) -> Response {
+fn unreadable(asked: &Asked, id: RequestId) -> Response {
+    let Asked { claims_json, body } = asked;
     let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
-    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-        Err(_) => say(StatusCode::BAD_REQUEST, PARSE_ERROR, "the body is not JSON"),
-        Ok(_) if serde_json::from_slice::<RpcMessage>(body).is_err() => say(
-            StatusCode::BAD_REQUEST,
-            INVALID_REQUEST,
-            "the body is not one JSON-RPC 2.0 message (a batch is sent as one request each)",
-        ),
-        Ok(_) => say(
+    // JSON is UTF-8 (RFC 8259 section 8.1), which serde_json looks at only where it has to.
+    let is_json = std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    match (*claims_json, is_json) {
+        (false, _) => say(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             REFUSED,
             "send one JSON-RPC message with the header `Content-Type: application/json`",
         ),
+        (true, false) => say(StatusCode::BAD_REQUEST, PARSE_ERROR, "the body is not JSON"),
+        (true, true) => say(
+            StatusCode::BAD_REQUEST,
+            INVALID_REQUEST,
+            "the body is not one JSON-RPC 2.0 message that MCP knows (a batch is sent as one request each)",
+        ),
     }
-}
-
-/// As much of JSON-RPC as tells a message from something else.
-#[derive(serde::Deserialize)]
-struct RpcMessage {
-    #[serde(rename = "jsonrpc")]
-    _version: String,
 }
 
 pub(super) async fn no_such_path(Extension(id): Extension<RequestId>) -> Response {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::Edge;
 use super::authenticate::authenticate;
 use super::request_log::{Caller, RequestId};
-use super::respond::{in_json, refuse};
+use super::respond::{Asked, refuse, said_again};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -34,10 +34,12 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
     let caller = Caller(principal.tenant().clone());
     head.extensions.insert(principal);
     let body = collect(&head.headers, body, &parts.limits).await?;
-    let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body.clone()))).await?;
-    let mut answer = match in_json(&answer, &body, id) {
-        Some(refusal) => refusal,
-        None if is_stream(&answer) => answer.map(|body| {
+    let asked = Asked::new(&head.headers, body.clone());
+    let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body))).await?;
+    let status = answer.status();
+    let mut answer = match () {
+        () if status.is_client_error() || status.is_server_error() => said_again(answer, &asked, id).await,
+        () if is_stream(&answer) => answer.map(|body| {
             // A stream keeps its tenant open until it ends. The process waits for answers, not for a
             // stream of notifications: that one it ends itself.
             let held = (tenant, (!waits_for_news).then_some(in_flight));
@@ -46,7 +48,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
                 frame
             }))
         }),
-        None => answer.map(Body::new),
+        () => answer.map(Body::new),
     };
     answer.extensions_mut().insert(caller);
     Ok(answer)

@@ -5,7 +5,7 @@ use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::query::{Most, bind, rows};
+use super::query::{Most, bind, only_statement, rows};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 
@@ -74,7 +74,7 @@ impl Step {
     fn run(self, tx: &Transaction<'_>, limits: &Limits) -> Result<Outcome> {
         let before = tx.total_changes();
         let inserts = ["insert", "replace", "with"].iter().any(|verb| starts_with(&self.sql, verb));
-        let mut statement = tx.prepare(&self.sql)?;
+        let mut statement = only_statement(tx, &self.sql)?;
         bind(&mut statement, self.params)?;
         let most = Most::of(limits);
         let (rows, more) = rows(&mut statement, 0, most)?;

@@ -4,12 +4,14 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::schemars::{self, JsonSchema};
-use rusqlite::{Connection, Statement};
+use rusqlite::fallible_iterator::FallibleIterator;
+use rusqlite::{Batch, Connection, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::value::{json_bytes, to_json, to_sql};
 use crate::config::Limits;
+use crate::db::check_statement;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What to read.
@@ -47,7 +49,7 @@ impl Query {
             Some(cursor) => position(cursor, &identity)?,
             None => 0,
         };
-        let mut statement = conn.prepare(&self.sql)?;
+        let mut statement = only_statement(conn, &self.sql)?;
         if !statement.readonly() {
             return Err(Error::new(ErrorKind::Forbidden, "sql_query only reads: use sql_execute to change data"));
         }
@@ -86,6 +88,18 @@ impl Most {
     pub(super) fn of(limits: &Limits) -> Self {
         Self { rows: limits.result_rows, bytes: usize::try_from(limits.result_bytes.as_u64()).unwrap_or(usize::MAX) }
     }
+}
+
+/// The one statement in `sql`. Not `Connection::prepare`: it looks for a second one by calling itself, as deep
+/// as there are statements, and a stack that overflows ends every tenant's process.
+pub(super) fn only_statement<'conn>(conn: &'conn Connection, sql: &str) -> Result<Statement<'conn>> {
+    check_statement(sql)?;
+    let mut batch = Batch::new(conn, sql);
+    let only = batch.next()?.ok_or_else(|| Error::invalid("there is no statement in this text"))?;
+    if batch.next()?.is_some() {
+        return Err(Error::invalid("this text holds several statements: send one at a time"));
+    }
+    Ok(only)
 }
 
 /// Binds `params` to the statement's `?` in order.
