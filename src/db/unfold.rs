@@ -6,6 +6,7 @@
 //! is counted too much is refused only where there would be hundreds of copies anyway.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rusqlite::Connection;
 
@@ -93,12 +94,18 @@ impl Known<'_> {
         if depth > DEPTH_MOST {
             return None;
         }
-        let mut copies = 1;
-        for at in 0..text.len() {
-            if !is_source(text, at) {
+        let (mut copies, mut at) = (1, 0);
+        while at < text.len() {
+            // A body counts where its name stands, not where it is written.
+            if let Some(body) = definition(text, at) {
+                at = body.end;
                 continue;
             }
-            let name = text[at].name.to_ascii_lowercase();
+            at += 1;
+            if !is_source(text, at - 1) {
+                continue;
+            }
+            let name = text[at - 1].name.to_ascii_lowercase();
             if self.bodies.contains_key(&name) {
                 copies += self.copies_of(&name, depth)?;
             }
@@ -114,39 +121,30 @@ impl Known<'_> {
 fn definitions<'a>(tokens: &'a [Token<'a>]) -> Bodies<'a> {
     let mut bodies = Bodies::new();
     for at in 0..tokens.len() {
-        let mut next = at + 1;
-        if tokens.get(next).is_some_and(|token| token.is("(")) {
-            next = closing(tokens, next) + 1;
-        }
-        if !tokens.get(next).is_some_and(|token| token.is("as")) {
-            continue;
-        }
-        next += 1;
-        while tokens.get(next).is_some_and(|token| token.is("not") || token.is("materialized")) {
-            next += 1;
-        }
-        if tokens.get(next).is_some_and(|token| token.is("(")) {
-            let name = tokens[at].name.to_ascii_lowercase();
-            bodies.entry(name).or_default().push(&tokens[next..=closing(tokens, next).min(tokens.len() - 1)]);
+        if let Some(body) = definition(tokens, at) {
+            bodies.entry(tokens[at].name.to_ascii_lowercase()).or_default().push(&tokens[body]);
         }
     }
     bodies
 }
 
+/// The body of the common table expression whose name stands at `at`: what is between its brackets.
+fn definition(tokens: &[Token<'_>], at: usize) -> Option<Range<usize>> {
+    let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is(word));
+    let mut next = if is(at + 1, "(") { closing(tokens, at + 1) + 1 } else { at + 1 };
+    if !is(next, "as") {
+        return None;
+    }
+    next += 1;
+    while is(next, "not") || is(next, "materialized") {
+        next += 1;
+    }
+    is(next, "(").then(|| next + 1..closing(tokens, next))
+}
+
 /// The place of the `)` to the `(` at `open`, or the end.
 fn closing(tokens: &[Token<'_>], open: usize) -> usize {
-    let mut depth = 0_usize;
-    for (at, token) in tokens.iter().enumerate().skip(open) {
-        if token.is("(") {
-            depth += 1;
-        } else if token.is(")") {
-            depth -= 1;
-            if depth == 0 {
-                return at;
-            }
-        }
-    }
-    tokens.len()
+    (open + tokens[open].span).min(tokens.len())
 }
 
 /// Whether a table can be named here: after FROM, JOIN, IN, a comma, a bracket or a schema's dot, and not
@@ -163,6 +161,14 @@ fn is_source(text: &[Token<'_>], at: usize) -> bool {
 struct Token<'a> {
     name: &'a str,
     quoted: bool,
+    /// Of a `(`: how many tokens on its `)` stands. Found once, for a search from each would be quadratic.
+    span: usize,
+}
+
+impl<'a> Token<'a> {
+    fn new(name: &'a str, quoted: bool) -> Self {
+        Self { name, quoted, span: 0 }
+    }
 }
 
 impl Token<'_> {
@@ -185,16 +191,27 @@ fn tokens(sql: &str) -> Vec<Token<'_>> {
             open @ (b'\'' | b'"' | b'`' | b'[') => {
                 let close = if open == b'[' { ']' } else { char::from(open) };
                 let end = rest[1..].find(close).map_or(rest.len(), |end| end + 2);
-                (end, Some(Token { name: rest[1..].get(..end.saturating_sub(2)).unwrap_or(""), quoted: true }))
+                (end, Some(Token::new(rest[1..].get(..end.saturating_sub(2)).unwrap_or(""), true)))
             }
             byte if is_word(byte) => {
                 let end = rest.bytes().position(|byte| !is_word(byte)).unwrap_or(rest.len());
-                (end, Some(Token { name: &rest[..end], quoted: false }))
+                (end, Some(Token::new(&rest[..end], false)))
             }
-            _ => (1, Some(Token { name: &rest[..1], quoted: false })),
+            _ => (1, Some(Token::new(&rest[..1], false))),
         };
         found.extend(token);
         at += skip;
+    }
+    let mut open = Vec::new();
+    for at in 0..found.len() {
+        if found[at].is("(") {
+            open.push(at);
+            found[at].span = usize::MAX / 2;
+        } else if found[at].is(")")
+            && let Some(from) = open.pop()
+        {
+            found[from].span = at - from;
+        }
     }
     found
 }

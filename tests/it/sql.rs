@@ -363,7 +363,7 @@ async fn tables_can_be_altered() {
         sql.rows("SELECT id, m, b, c, d FROM u ORDER BY id").await,
         json!([[1, 7, "", null, 8], [2, 8, "", null, 9]])
     );
-    assert_eq!(sql.rows("SELECT n FROM seen").await, json!([[7], [8]]));
+    assert_eq!(sql.rows("SELECT m FROM seen").await, json!([[7], [8]]));
     assert_eq!(sql.rows("SELECT n FROM log ORDER BY n").await, json!([[7], [8]]));
     sql.0.close().await;
 }
