@@ -111,16 +111,26 @@ async fn work_that_waited_too_long_is_never_begun() {
             drop(gate);
             refused
         };
-        let (held, refused) = soon(async { futures_util::join!(host.call("a", hold, json!({})), waiting) }).await;
+        let (held, refused) = soon(async { futures_util::join!(in_time(&host, hold, json!({})), waiting) }).await;
         // Its own deadline bounds what has begun, not that of the queue.
         content(&held);
         expect_busy(&refused, "queue_deadline");
     }
     // A write behind it: whatever stood before it in the mailbox has been looked at.
-    content(&host.call("a", "put", json!({ "n": 2, "then": "succeed" })).await);
-    let rows = host.call("a", "sql_query", json!({ "sql": "SELECT n FROM mark" })).await;
+    content(&in_time(&host, "put", json!({ "n": 2, "then": "succeed" })).await);
+    let rows = in_time(&host, "sql_query", json!({ "sql": "SELECT n FROM mark" })).await;
     assert_eq!(content(&rows)["rows"], json!([[2]]));
     host.close().await;
+}
+
+/// On a slow machine a short deadline passes where nothing is held, too: then it is said, and tried again.
+async fn in_time(host: &TestHost, tool: &str, arguments: Value) -> Value {
+    loop {
+        let answer = host.call("a", tool, arguments.clone()).await;
+        if answer["result"]["_meta"]["freehold/refusal"]["limit"] != "queue_deadline" {
+            return answer;
+        }
+    }
 }
 
 #[tokio::test]
