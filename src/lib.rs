@@ -47,7 +47,7 @@
 //!
 //! # The map
 //!
-//! A request goes one way: [`http`] → [`auth`] → [`tenant`] (registry) → [`mcp`] → your tool →
+//! A request goes one way: `http` → `auth` → `tenant` (registry) → `mcp` → your tool →
 //! [`Tenant::write`] → the actor → SQLite → the reply. A file imports only what stands above it in
 //! `tests/tidy.rs`, which is where the layers are law. What is *absent* on purpose: a method that takes a
 //! tenant's name where a tool can reach it; a path that is not built from a [`TenantId`]; a reply that

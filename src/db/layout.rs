@@ -17,7 +17,19 @@ use crate::id::TenantId;
 pub(crate) struct DataDir {
     root: PathBuf,
     /// Held while this process serves from the folder; released by the kernel however it ends.
-    _lock: Option<Arc<File>>,
+    _lock: Option<Arc<Lock>>,
+}
+
+/// Let go of by name and not only by closing: a child that is being started holds its copy of the file for
+/// a moment longer.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If it fails, the kernel does it with the last copy.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl DataDir {
@@ -64,7 +76,7 @@ impl DataDir {
             ));
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
-        dir._lock = Some(Arc::new(file));
+        dir._lock = Some(Arc::new(Lock(file)));
         Ok(dir)
     }
 

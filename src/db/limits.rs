@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 
+use super::functions;
 use crate::config::Limits;
 use crate::error::Error;
 
@@ -18,6 +19,7 @@ const SQL_BYTES: i32 = 100_000;
 
 /// Sets what a statement may be at most; `value_bytes` bounds one string, blob or row.
 pub(super) fn restrict(conn: &Connection, value_bytes: u64) -> rusqlite::Result<()> {
+    functions::install(conn, usize::try_from(value_bytes).unwrap_or(usize::MAX))?;
     let value_bytes = i32::try_from(value_bytes).unwrap_or(i32::MAX);
     for (limit, value) in [
         (Limit::SQLITE_LIMIT_LENGTH, value_bytes),

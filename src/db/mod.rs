@@ -7,6 +7,7 @@
 
 mod authorizer;
 mod error;
+mod functions;
 mod layout;
 mod limits;
 mod migrate;

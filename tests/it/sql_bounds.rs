@@ -205,3 +205,22 @@ fn server() -> (tempfile::TempDir, Server, String) {
     let server = Server::start(data, &[]);
     (dir, server, token)
 }
+
+/// One call of such a function is one step, between which and the next nobody looks at a deadline. It need
+/// not be refused: it has to come back.
+#[tokio::test]
+async fn functions_of_large_texts_come_back() {
+    let host = plain(&["a"], |settings| settings.limits.statement_deadline = std::time::Duration::from_secs(60));
+    let large = "printf('%.*c', 900000, 'a')";
+    for (call, expected) in [
+        (format!("SELECT instr({large}, printf('%.*c', 450000, 'a') || 'b')"), json!(0)),
+        (format!("SELECT length(replace({large}, printf('%.*c', 450000, 'a') || 'b', ''))"), json!(900_000)),
+        (format!("SELECT length(trim({large}, printf('%.*c', 900000, 'b') || 'a'))"), json!(0)),
+        (format!("SELECT length(rtrim({large} || 'c', printf('%.*c', 900000, 'b')))"), json!(900_001)),
+    ] {
+        assert_eq!(content(&query(&host, &call).await)["rows"], json!([[expected]]), "{call}");
+    }
+    let grown = query(&host, &format!("SELECT replace({large}, 'a', {large})")).await;
+    assert_eq!(limit_of(&grown), "value_bytes", "{grown}");
+    host.close().await;
+}
