@@ -14,7 +14,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{any, get};
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::Authenticate;
 use crate::config::Limits;
@@ -55,7 +54,6 @@ impl Edge {
             .route("/readyz", get(health::ready))
             .fallback(respond::no_such_path)
             .method_not_allowed_fallback(respond::no_such_method)
-            .layer(CatchPanicLayer::custom(respond::panicked))
             .layer(from_fn(request_log::request_log))
             .with_state(self)
     }

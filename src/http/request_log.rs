@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -9,8 +10,10 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue};
 
+use super::respond::panicked;
 use crate::id::TenantId;
 
 const PATH_BYTES_MAX: usize = 64;
@@ -43,14 +46,15 @@ pub(super) struct Caller(pub(super) TenantId);
 #[derive(Clone, Debug)]
 pub(super) struct Cause(pub(super) String);
 
-/// Numbers the request, and writes one line when its answer's head is ready.
+/// Numbers the request, answers for it if a bug of ours panics, and writes one line when its answer's head is ready.
 pub(super) async fn request_log(mut request: Request, next: Next) -> Response {
     let id = RequestId::next();
     let begun = Instant::now();
     let method = request.method().clone();
     let uri = request.uri().clone();
     request.extensions_mut().insert(id);
-    let mut answer = next.run(request).await;
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let mut answer = answered.unwrap_or_else(|_| panicked(id));
     if let Ok(value) = HeaderValue::from_bytes(&id.0) {
         answer.headers_mut().insert(REQUEST_ID, value);
     }

@@ -1,7 +1,6 @@
 //! Refusals. The one place that chooses a status and a JSON-RPC code from an error's kind, and the words
 //! for what rmcp refuses in bare text.
 
-use std::any::Any;
 use std::convert::Infallible;
 
 use axum::body::Body;
@@ -191,10 +190,6 @@ pub(super) async fn no_such_method(Extension(id): Extension<RequestId>) -> Respo
 }
 
 /// A bug of ours costs one answer. The hook has logged where.
-pub(super) fn panicked(_: Box<dyn Any + Send>) -> Response {
-    let mut answer =
-        Response::new(Body::from(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"internal error"}}"#));
-    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+pub(super) fn panicked(id: RequestId) -> Response {
+    rpc_error(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL, "internal error", json!({}), id)
 }

@@ -1,10 +1,14 @@
 //! Where log lines go: standard error, so that standard output stays the protocol's and the commands'.
 
+mod line;
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use line::JsonLine;
 
 /// rmcp tells arguments and results at DEBUG and session ids at INFO: nothing of that is for a log.
 const DEFAULT_FILTER: &str = "info,rmcp=warn";
@@ -16,20 +20,11 @@ pub(crate) fn start() {
     let filter = EnvFilter::builder().parse_lossy(asked.as_deref().unwrap_or(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
     let terminal = std::io::stderr().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = if terminal {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
+        registry.with(layer.with_target(false)).try_init()
     } else {
-        registry
-            .with(
-                tracing_subscriber::fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_target(false)
-                    .with_current_span(false)
-                    .with_span_list(false)
-                    .with_writer(std::io::stderr),
-            )
-            .try_init()
+        registry.with(layer.event_format(JsonLine)).try_init()
     };
     if started.is_ok() {
         // A panic's message may hold what a tenant sent; its place says enough.
