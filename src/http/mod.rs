@@ -5,6 +5,7 @@
 
 mod authenticate;
 mod health;
+mod request_id;
 mod request_log;
 mod respond;
 mod route;
@@ -12,8 +13,10 @@ mod route;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn;
 use axum::routing::{any, get};
+use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::auth::Authenticate;
 use crate::config::Limits;
@@ -46,15 +49,16 @@ impl Edge {
 
     /// The public listener's routes.
     pub(crate) fn router(self) -> Router {
+        // Yesterday's health, out of a cache, is worse than none.
+        let fresh = SetResponseHeaderLayer::overriding(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Router::new()
             // Both forms, for a redirect would lose a browser's preflight and curl's body.
             .route("/mcp", any(route::mcp))
             .route("/mcp/", any(route::mcp))
-            .route("/healthz", get(health::alive))
-            .route("/readyz", get(health::ready))
-            .fallback(respond::no_such_path)
-            .method_not_allowed_fallback(respond::no_such_method)
-            .layer(from_fn(request_log::request_log))
+            .route("/healthz", get(health::alive).layer(fresh.clone()))
+            .route("/readyz", get(health::ready).layer(fresh))
+            .fallback(route::elsewhere)
+            .method_not_allowed_fallback(route::otherwise)
             .with_state(self)
     }
 }

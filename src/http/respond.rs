@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 
 use axum::body::Body;
-use axum::extract::Extension;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,7 +13,7 @@ use http_body_util::combinators::BoxBody;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::request_log::{Cause, RequestId};
+use super::request_id::RequestId;
 use crate::error::{Error, ErrorKind};
 
 type RmcpBody = BoxBody<Bytes, Infallible>;
@@ -181,13 +180,19 @@ fn unreadable(asked: &Asked, id: RequestId) -> Response {
     }
 }
 
-pub(super) async fn no_such_path(Extension(id): Extension<RequestId>) -> Response {
+/// The answer to a path that there is not.
+pub(super) fn no_such_path(id: RequestId) -> Response {
     rpc_error(StatusCode::NOT_FOUND, REFUSED, "nothing is served here: MCP is at /mcp", json!({}), id)
 }
 
-pub(super) async fn no_such_method(Extension(id): Extension<RequestId>) -> Response {
+/// The answer to a method that a path has not.
+pub(super) fn no_such_method(id: RequestId) -> Response {
     rpc_error(StatusCode::METHOD_NOT_ALLOWED, REFUSED, "this path takes GET", json!({}), id)
 }
+
+/// Why a request was refused, for the log alone.
+#[derive(Clone, Debug)]
+pub(super) struct Cause(pub(super) String);
 
 /// A bug of ours costs one answer. The hook has logged where.
 pub(super) fn panicked(id: RequestId) -> Response {

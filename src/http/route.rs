@@ -1,9 +1,9 @@
-//! `/mcp`: who calls, whose it is, and in. Each step refuses what the next one should not see.
+//! `/mcp`, and what is not `/mcp`: who calls, whose it is, and in. Each step refuses what the next one should not see.
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::Method;
@@ -13,14 +13,26 @@ use tokio::time::timeout;
 
 use super::Edge;
 use super::authenticate::authenticate;
-use super::request_log::{Caller, RequestId};
-use super::respond::{Asked, refuse, said_again};
+use super::request_id::RequestId;
+use super::request_log::{Caller, logged};
+use super::respond::{Asked, no_such_method, no_such_path, refuse, said_again};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Every method of `/mcp`. A caller without a token learns nothing else, not even which methods there are.
-pub(super) async fn mcp(State(edge): State<Edge>, Extension(id): Extension<RequestId>, request: Request) -> Response {
-    serve(&edge, id, request).await.unwrap_or_else(|error| refuse(&error, id))
+pub(super) async fn mcp(State(edge): State<Edge>, request: Request) -> Response {
+    let answer = async |id, request| serve(&edge, id, request).await.unwrap_or_else(|error| refuse(&error, id));
+    logged(request, answer).await
+}
+
+/// Every other path.
+pub(super) async fn elsewhere(request: Request) -> Response {
+    logged(request, async |id, _| no_such_path(id)).await
+}
+
+/// Every method that a path has not.
+pub(super) async fn otherwise(request: Request) -> Response {
+    logged(request, async |id, _| no_such_method(id)).await
 }
 
 async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response> {
