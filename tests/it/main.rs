@@ -9,6 +9,7 @@ mod isolation;
 mod kill;
 mod limits;
 mod protocol;
+mod rust_client;
 mod scope;
 mod sql;
 mod sql_bounds;
