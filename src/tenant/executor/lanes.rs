@@ -32,7 +32,8 @@ pub(super) struct Lanes {
 
 #[derive(Default)]
 struct State {
-    /// Wait for the fast lane.
+    /// Wait for the fast lane. Bounded by who may submit: of each resident tenant one group of writes and its
+    /// readers.
     fast: VecDeque<Job>,
     /// Wait for the background, in the order in which permits go round.
     ring: VecDeque<Turn>,

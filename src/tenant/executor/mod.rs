@@ -5,8 +5,6 @@
 //! **background**, where a few permits go round, a slice at a time. So a long statement costs its
 //! neighbours one slice and never has to start again. A tenant that used up its credit begins in the
 //! background. A thread that waits for the disk uses no CPU and holds no place in either lane.
-//!
-//! Measured against `spawn_blocking`, a thread per tenant and a fixed pool: see `benches/neighbours.rs`.
 
 mod credit;
 mod lanes;
