@@ -8,6 +8,7 @@ mod durability;
 mod isolation;
 mod kill;
 mod limits;
+mod neighbours;
 mod protocol;
 mod rust_client;
 mod scope;
