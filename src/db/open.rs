@@ -1,5 +1,8 @@
 //! Opens a file the way every file of this host is opened, and hands out its one writer and its readers.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -7,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::authorizer::Authorizer;
 use super::{DataDir, Migrations, ReaderThreads, Readers, Watch, Writer, limits, pause};
 use crate::config::{Durability, Limits};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
 /// SQLite's page, in bytes: what `max_page_count` counts in.
@@ -88,7 +91,8 @@ pub(crate) fn open_catalog(dir: &DataDir) -> Result<Connection> {
     Ok(conn)
 }
 
-fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
+fn connect(path: &Path, durability: Durability) -> Result<Connection> {
+    make_private(path)?;
     let conn = Connection::open_with_flags(path, flags())?;
     // An operator who looks into the file with another program may hold it for a moment.
     conn.busy_timeout(std::time::Duration::from_millis(250))?;
@@ -109,6 +113,16 @@ fn connect(path: &Path, durability: Durability) -> rusqlite::Result<Connection> 
     conn.pragma_update(None, "secure_delete", "fast")?;
     conn.set_prepared_statement_cache_capacity(32);
     Ok(conn)
+}
+
+/// SQLite would make the file readable by whom the umask lets; its log takes over what the file has.
+fn make_private(path: &Path) -> Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::new(ErrorKind::Unavailable, "a database file can't be made").with_source(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// No `SQLITE_OPEN_URI`: a path that begins with `file:` is a path. No shared cache. No mutex of

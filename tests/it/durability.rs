@@ -156,3 +156,24 @@ fn a_second_process_does_not_start() {
     assert!(first.terminate().success());
     assert!(Server::start(&data, &[]).terminate().success());
 }
+
+/// Whoever shares the machine may not read a tenant's file, its log, or the keys.
+#[tokio::test]
+async fn files_are_for_the_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = plain(&["a"], |_| {});
+    let made = json!({ "statements": [{ "sql": "CREATE TABLE t (n)" }] });
+    content(&host.call("a", "sql_execute", made).await);
+    let mut open = vec![host.dir().to_path_buf()];
+    let mut files = 0;
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{} can be reached by others: {mode:o}", path.display());
+            if path.is_dir() { open.push(path) } else { files += 1 }
+        }
+    }
+    assert!(files >= 5, "only {files} files were found");
+    host.close().await;
+}
