@@ -38,7 +38,7 @@ impl Database {
     /// Opens `tenant`'s file, making it if it is not there, and brings it up to date.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): the file is damaged, newer than this
+    /// [`ErrorKind::Unavailable`]: the file is damaged, newer than this
     /// program, or can't be reached; it is left as it is.
     pub(crate) fn open(
         dir: &DataDir,
