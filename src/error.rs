@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -159,6 +161,19 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// The bound and the wait as a refusal's `data` has them: `limit`, `value`, `retryAfterMs`.
+    pub(crate) fn data(&self) -> Value {
+        let mut data = json!({});
+        if let Some(bound) = self.bound() {
+            data["limit"] = json!(bound.name);
+            data["value"] = json!(bound.value);
+        }
+        if let Some(after) = self.retry_after() {
+            data["retryAfterMs"] = json!(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        }
+        data
     }
 
     /// The message and every cause below it, for a log line or a terminal.

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -38,8 +39,8 @@ impl Database {
     /// Opens `tenant`'s file, making it if it is not there, and brings it up to date.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]: the file is damaged, newer than this
-    /// program, or can't be reached; it is left as it is.
+    /// [`ErrorKind::Unavailable`]: the file is damaged, newer than this program, or can't be reached; it is
+    /// left as it is.
     pub(crate) fn open(
         dir: &DataDir,
         tenant: &TenantId,
@@ -56,28 +57,24 @@ impl Database {
         })?;
         let pages = settings.limits.database_bytes.as_u64() / PAGE_BYTES;
         conn.pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))?;
-        let connection = Guarded::new(conn, settings)?;
+        limits::restrict(&conn, settings.limits.value_bytes.as_u64())?;
         Ok(Self {
-            writer: Writer::new(connection, wal_of(&path), settings)?,
+            writer: Writer::new(conn, wal_of(&path), settings)?,
             readers: Readers::new(&path, settings, threads),
         })
     }
 }
 
-/// A connection under limits, with its authorizer and its watch.
-#[derive(Debug)]
-pub(super) struct Guarded {
-    pub(super) conn: Connection,
+/// The callbacks of a connection, a writer's or a reader's.
+#[derive(Clone, Debug)]
+pub(super) struct Guards {
     pub(super) authorizer: Authorizer,
     pub(super) watch: Watch,
 }
 
-impl Guarded {
-    pub(super) fn new(conn: Connection, settings: &FileSettings) -> rusqlite::Result<Self> {
-        limits::restrict(&conn, settings.limits.value_bytes.as_u64())?;
-        let authorizer = Authorizer::install(&conn)?;
-        let watch = Watch::install(&conn)?;
-        Ok(Self { conn, authorizer, watch })
+impl Guards {
+    pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self { authorizer: Authorizer::install(conn)?, watch: Watch::install(conn)? })
     }
 }
 
@@ -94,8 +91,7 @@ pub(crate) fn open_catalog(dir: &DataDir) -> Result<Connection> {
 fn connect(path: &Path, durability: Durability) -> Result<Connection> {
     make_private(path)?;
     let conn = Connection::open_with_flags(path, flags())?;
-    // An operator who looks into the file with another program may hold it for a moment.
-    conn.busy_timeout(std::time::Duration::from_millis(250))?;
+    settle(&conn)?;
     conn.pragma_update(None, "journal_mode", "wal")?;
     let synchronous = match durability {
         Durability::Full => "full",
@@ -108,11 +104,17 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection> {
     // A log that was copied back shrinks to this at the next commit: well below what asks for the next
     // checkpoint, or every commit would be followed by one.
     conn.pragma_update(None, "journal_size_limit", 1024 * 1024)?;
-    conn.pragma_update(None, "cache_size", -256)?;
     // What an agent forgets is gone from the file too, not only from its index.
     conn.pragma_update(None, "secure_delete", "fast")?;
     conn.set_prepared_statement_cache_capacity(32);
     Ok(conn)
+}
+
+/// What every connection is set to, whether it writes or reads.
+pub(super) fn settle(conn: &Connection) -> rusqlite::Result<()> {
+    // An operator who looks into the file with another program may hold it for a moment.
+    conn.busy_timeout(Duration::from_millis(250))?;
+    conn.pragma_update(None, "cache_size", -256)
 }
 
 /// SQLite would make the file readable by whom the umask lets; its log takes over what the file has.

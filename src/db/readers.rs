@@ -10,9 +10,9 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::authorizer::{Authorizer, Mode};
-use super::open::flags;
-use super::{FileSettings, Watch, limits};
+use super::authorizer::Mode;
+use super::open::{Guards, flags, settle};
+use super::{FileSettings, limits};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -40,9 +40,8 @@ impl Readers {
         let manager = SqliteConnectionManager::file(path)
             .with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE)
             .with_init(move |conn| {
-                conn.busy_timeout(Duration::from_millis(250))?;
+                settle(conn)?;
                 conn.pragma_update(None, "query_only", true)?;
-                conn.pragma_update(None, "cache_size", -256)?;
                 conn.set_prepared_statement_cache_capacity(16);
                 limits::restrict(conn, value_bytes)
             });
@@ -83,15 +82,9 @@ fn guards(conn: &mut PooledConnection<SqliteConnectionManager>) -> Result<Guards
     if let Some(guards) = PooledConnection::extensions(conn).get::<Guards>() {
         return Ok(guards.clone());
     }
-    let guards = Guards { watch: Watch::install(conn)?, authorizer: Authorizer::install(conn)? };
+    let guards = Guards::install(conn)?;
     PooledConnection::extensions_mut(conn).insert(guards.clone());
     Ok(guards)
-}
-
-#[derive(Clone)]
-struct Guards {
-    watch: Watch,
-    authorizer: Authorizer,
 }
 
 impl fmt::Debug for Readers {

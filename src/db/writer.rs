@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::authorizer::Mode;
-use super::open::Guarded;
+use super::open::Guards;
 use super::{FileSettings, limits, pause, unfold};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,7 +37,8 @@ pub(crate) trait WriteJob: Send {
 /// The write connection of one tenant's file.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    guarded: Guarded,
+    conn: Connection,
+    guards: Guards,
     wal: PathBuf,
     limits: Limits,
     /// How many schema objects are the host's: what an agent's ALTER TABLE may not change.
@@ -45,9 +46,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(guarded: Guarded, wal: PathBuf, settings: &FileSettings) -> Result<Self> {
-        let host_objects = host_objects(&guarded.conn)?;
-        Ok(Self { guarded, wal, limits: settings.limits.clone(), host_objects })
+    pub(super) fn new(conn: Connection, wal: PathBuf, settings: &FileSettings) -> Result<Self> {
+        let host_objects = host_objects(&conn)?;
+        let guards = Guards::install(&conn)?;
+        Ok(Self { conn, guards, wal, limits: settings.limits.clone(), host_objects })
     }
 
     /// Runs `jobs` in order, commits, answers every one of them.
@@ -88,8 +90,8 @@ impl Writer {
 
     /// One transaction. `Err` means that nothing of it stands.
     fn run_all(&mut self, jobs: &mut [Box<dyn WriteJob>], outcomes: &mut Vec<Result<()>>) -> Result<()> {
-        let Guarded { conn, authorizer, watch } = &mut self.guarded;
-        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Guards { authorizer, watch } = &self.guards;
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // A job alone needs no savepoint: what it did is the transaction.
         let shared = jobs.len() > 1;
         for job in jobs {
@@ -141,11 +143,11 @@ impl Writer {
     /// [`ErrorKind::Internal`] when SQLite can't: nothing is lost, the next open replays the log.
     pub(crate) fn close(self) -> Result<()> {
         self.pragma("PRAGMA wal_checkpoint(TRUNCATE)")?;
-        self.guarded.conn.close().map_err(|(_, error)| error.into())
+        self.conn.close().map_err(|(_, error)| error.into())
     }
 
     fn pragma(&self, sql: &str) -> Result<()> {
-        Ok(self.guarded.conn.query_row(sql, [], |_| Ok(()))?)
+        Ok(self.conn.query_row(sql, [], |_| Ok(()))?)
     }
 }
 

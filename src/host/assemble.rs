@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Host;
 use tokio::sync::Semaphore;
 
+use super::Host;
 use crate::auth::{Authenticate, JwtVerifier, KeyRing};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{PublicUrl, Settings};
 use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
@@ -136,22 +136,20 @@ fn admit(catalog: &Catalog, tenant: &TenantId, auto_create: bool, clock: &dyn Cl
 
 /// Browsers name the page they are on; what is not ours by name is refused (DNS rebinding).
 fn allowed_hosts(settings: &Settings) -> Vec<String> {
-    let port = settings.listen.port();
-    let mut hosts: Vec<String> = settings.public_url.iter().map(|url| url.authority().to_owned()).collect();
-    if settings.listen.ip().is_loopback() {
-        hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}")));
-    }
-    hosts.push(settings.listen.to_string());
-    hosts
+    let public = settings.public_url.iter().map(|url| url.authority().to_owned());
+    public.chain(loopback_names(settings)).chain([settings.listen.to_string()]).collect()
 }
 
 fn allowed_origins(settings: &Settings) -> Vec<String> {
+    let public = settings.public_url.iter().map(PublicUrl::origin);
+    public.chain(loopback_names(settings).map(|name| format!("http://{name}"))).collect()
+}
+
+/// What the listener is called on this machine, if it is only for this machine.
+fn loopback_names(settings: &Settings) -> impl Iterator<Item = String> {
     let port = settings.listen.port();
-    let mut origins: Vec<String> = settings.public_url.iter().map(super::super::config::PublicUrl::origin).collect();
-    if settings.listen.ip().is_loopback() {
-        origins.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("http://{name}:{port}")));
-    }
-    origins
+    let names: &[&str] = if settings.listen.ip().is_loopback() { &["localhost", "127.0.0.1", "[::1]"] } else { &[] };
+    names.iter().map(move |name| format!("{name}:{port}"))
 }
 
 /// Where nobody can call by HTTP.

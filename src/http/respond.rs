@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use serde::de::IgnoredAny;
@@ -27,36 +27,23 @@ const REFUSED: i32 = -32000;
 
 /// The answer to a request that was refused for `error`.
 pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
-    let (status, code) = match error.kind() {
-        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, INVALID_REQUEST),
-        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, REFUSED),
-        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, REFUSED),
-        ErrorKind::NotFound => (StatusCode::NOT_FOUND, REFUSED),
-        ErrorKind::Conflict => (StatusCode::CONFLICT, REFUSED),
-        ErrorKind::Limit if error.bound().is_some_and(|bound| bound.name == "body_bytes") => {
-            (StatusCode::PAYLOAD_TOO_LARGE, REFUSED)
+    let (status, code) = match (error.kind(), error.bound().map(|bound| bound.name)) {
+        (ErrorKind::Invalid, _) => (StatusCode::BAD_REQUEST, INVALID_REQUEST),
+        (ErrorKind::Unauthenticated, _) => (StatusCode::UNAUTHORIZED, REFUSED),
+        (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, REFUSED),
+        (ErrorKind::NotFound, _) => (StatusCode::NOT_FOUND, REFUSED),
+        (ErrorKind::Conflict, _) => (StatusCode::CONFLICT, REFUSED),
+        (ErrorKind::Limit, Some("body_bytes")) => (StatusCode::PAYLOAD_TOO_LARGE, REFUSED),
+        (ErrorKind::Limit, Some("body_deadline")) => (StatusCode::REQUEST_TIMEOUT, REFUSED),
+        // The host's number of open tenants is nothing that this tenant used up.
+        (ErrorKind::Unavailable, _) | (ErrorKind::Busy, None | Some("resident_max")) => {
+            (StatusCode::SERVICE_UNAVAILABLE, REFUSED)
         }
-        ErrorKind::Limit if error.bound().is_some_and(|bound| bound.name == "body_deadline") => {
-            (StatusCode::REQUEST_TIMEOUT, REFUSED)
-        }
-        ErrorKind::Limit => (StatusCode::TOO_MANY_REQUESTS, REFUSED),
-        // What is full is the tenant's own, unless it is the host's number of open tenants.
-        ErrorKind::Busy if error.bound().is_some_and(|bound| bound.name != "resident_max") => {
-            (StatusCode::TOO_MANY_REQUESTS, REFUSED)
-        }
-        ErrorKind::Busy | ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, REFUSED),
-        ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
+        (ErrorKind::Limit | ErrorKind::Busy, _) => (StatusCode::TOO_MANY_REQUESTS, REFUSED),
+        (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
     };
     let message = if error.kind() == ErrorKind::Internal { "internal error".to_owned() } else { error.to_string() };
-    let mut data = json!({});
-    if let Some(bound) = error.bound() {
-        data["limit"] = json!(bound.name);
-        data["value"] = json!(bound.value);
-    }
-    if let Some(after) = error.retry_after() {
-        data["retryAfterMs"] = json!(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-    }
-    let mut answer = rpc_error(status, code, &message, data, id);
+    let mut answer = rpc_error(status, code, &message, error.data(), id);
     let headers = answer.headers_mut();
     if let Some(after) = error.retry_after() {
         // Whole seconds (RFC 9110 section 10.2.3), upwards: too early would be refused again.
@@ -113,17 +100,16 @@ pub(super) async fn said_again(refusal: http::Response<RmcpBody>, asked: &Asked,
     Response::from_parts(head, Body::from(said.to_string()))
 }
 
-/// What was asked, as far as a refusal has to know it.
+/// What was asked, as far as a refusal has to know it. Kept for every request and read for few.
 pub(super) struct Asked {
-    pub(super) claims_json: bool,
+    pub(super) kind: Option<HeaderValue>,
     pub(super) body: Bytes,
 }
 
 impl Asked {
-    pub(super) fn new(headers: &HeaderMap, body: Bytes) -> Self {
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default();
-        Self { claims_json: essence.trim().eq_ignore_ascii_case("application/json"), body }
+    fn claims_json(&self) -> bool {
+        let kind = self.kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
     }
 }
 
@@ -161,11 +147,10 @@ fn in_our_words(refusal: &http::Response<RmcpBody>, asked: &Asked, id: RequestId
 
 /// rmcp answers 415 to whatever it can't read; only a second look tells what was wrong.
 fn unreadable(asked: &Asked, id: RequestId) -> Response {
-    let Asked { claims_json, body } = asked;
     let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
     // JSON is UTF-8 (RFC 8259 section 8.1), which serde_json looks at only where it has to.
-    let is_json = std::str::from_utf8(body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-    match (*claims_json, is_json) {
+    let is_json = std::str::from_utf8(&asked.body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    match (asked.claims_json(), is_json) {
         (false, _) => say(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             REFUSED,

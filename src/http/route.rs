@@ -46,21 +46,23 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
     let caller = Caller(principal.tenant().clone());
     head.extensions.insert(principal);
     let body = collect(&head.headers, body, &parts.limits).await?;
-    let asked = Asked::new(&head.headers, body.clone());
+    let asked = Asked { kind: head.headers.get(CONTENT_TYPE).cloned(), body: body.clone() };
     let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body))).await?;
     let status = answer.status();
-    let mut answer = match () {
-        () if status.is_client_error() || status.is_server_error() => said_again(answer, &asked, id).await,
-        () if is_stream(&answer) => answer.map(|body| {
-            // A stream keeps its tenant open until it ends. The process waits for answers, not for a
-            // stream of notifications: that one it ends itself.
-            let held = (tenant, (!waits_for_news).then_some(in_flight));
+    let mut answer = if status.is_client_error() || status.is_server_error() {
+        said_again(answer, &asked, id).await
+    } else if is_stream(&answer) {
+        // A stream keeps its tenant open until it ends. The process waits for answers, not for a stream of
+        // notifications: that one it ends itself.
+        let held = (tenant, (!waits_for_news).then_some(in_flight));
+        answer.map(|body| {
             Body::new(body.map_frame(move |frame| {
                 let _ = &held;
                 frame
             }))
-        }),
-        () => answer.map(Body::new),
+        })
+    } else {
+        answer.map(Body::new)
     };
     answer.extensions_mut().insert(caller);
     Ok(answer)

@@ -38,13 +38,7 @@ impl From<Error> for ErrorData {
 }
 
 fn details(error: &Error) -> Value {
-    let mut details = json!({ "kind": format!("{:?}", error.kind()).to_lowercase() });
-    if let Some(bound) = error.bound() {
-        details["limit"] = json!(bound.name);
-        details["value"] = json!(bound.value);
-    }
-    if let Some(after) = error.retry_after() {
-        details["retryAfterMs"] = json!(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-    }
+    let mut details = error.data();
+    details["kind"] = json!(format!("{:?}", error.kind()).to_lowercase());
     details
 }
