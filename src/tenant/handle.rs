@@ -91,7 +91,12 @@ impl Handle {
         closed.await.unwrap_or(Ok(()))
     }
 
-    async fn write<T, F>(&self, mode: Mode, work: F) -> Result<T>
+    /// Runs `work` in a transaction and returns after its commit, whatever the caller's scopes: with
+    /// [`Mode::Host`], the host's own way to its tables in this file.
+    ///
+    /// # Errors
+    /// As [`Tenant::write`], but for the scope.
+    pub(crate) async fn write<T, F>(&self, mode: Mode, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
@@ -111,7 +116,11 @@ impl Handle {
         answered.unwrap_or_else(|_| Err(closing()))
     }
 
-    async fn read<T, F>(&self, mode: Mode, work: F) -> Result<T>
+    /// Runs `work` on a connection that can only read, whatever the caller's scopes.
+    ///
+    /// # Errors
+    /// As [`Handle::write`].
+    pub(crate) async fn read<T, F>(&self, mode: Mode, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
