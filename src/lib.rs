@@ -75,7 +75,7 @@ pub use auth::{Authenticate, Principal, Scope, Scopes, Verdict};
 #[cfg(feature = "testing")]
 pub use clock::HeldClock;
 pub use clock::{Clock, SystemClock};
-pub use config::{AuthSettings, Durability, Limits, Pack, PublicUrl, Settings, TenantSettings};
+pub use config::{AuthSettings, Class, Durability, Limits, Overrides, Pack, PublicUrl, Settings, TenantSettings};
 pub use db::Migration;
 pub use drain::Drain;
 pub use error::{Bound, Error, ErrorKind, Result};

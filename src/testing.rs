@@ -28,7 +28,7 @@ use tower::ServiceExt;
 use crate::auth::{KeyRing, TokenRequest, generate_key, mint};
 use crate::catalog::Catalog;
 use crate::clock::HeldClock;
-use crate::config::Settings;
+use crate::config::{DEFAULT_CLASS, Settings};
 use crate::db::DataDir;
 use crate::error::{Error, Result};
 use crate::host::{Host, Service};
@@ -84,7 +84,15 @@ impl TestHost {
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it is there.
     pub fn create_tenant(&self, tenant: &str) -> Result<()> {
-        Catalog::open(&DataDir::open(self.dir.path())?)?.create(&TenantId::parse(tenant)?, &*self.clock)
+        self.create_tenant_of(tenant, DEFAULT_CLASS)
+    }
+
+    /// Enters a tenant of a class.
+    ///
+    /// # Errors
+    /// As [`TestHost::create_tenant`].
+    pub fn create_tenant_of(&self, tenant: &str, class: &str) -> Result<()> {
+        Catalog::open(&DataDir::open(self.dir.path())?)?.create(&TenantId::parse(tenant)?, class, &*self.clock)
     }
 
     /// A token with `read write` for an hour.

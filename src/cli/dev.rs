@@ -8,7 +8,7 @@ use super::{data_dir, say};
 use crate::auth::{TokenRequest, generate_key, list_keys, mint};
 use crate::catalog::Catalog;
 use crate::clock::SystemClock;
-use crate::config::{Pack, Settings};
+use crate::config::{DEFAULT_CLASS, Pack, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::keys_of;
 use crate::id::TenantId;
@@ -28,7 +28,7 @@ pub(super) fn prepare(settings: &mut Settings) -> Result<()> {
     }
     let catalog = Catalog::open(&dir)?;
     for tenant in TENANTS {
-        match catalog.create(&TenantId::parse(tenant)?, &SystemClock) {
+        match catalog.create(&TenantId::parse(tenant)?, DEFAULT_CLASS, &SystemClock) {
             Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
             _ => {}
         }

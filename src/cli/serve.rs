@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::{Place, dev, say};
 use crate::catalog::Catalog;
 use crate::clock::SystemClock;
-use crate::config::{Flags, PublicUrl, Settings};
+use crate::config::{DEFAULT_CLASS, Flags, PublicUrl, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, Service, serve, stop_signal};
 use crate::id::TenantId;
@@ -89,7 +89,7 @@ async fn stdio(host: Host, settings: Settings, tenant: Option<TenantId>) -> Resu
     };
     let stop = stop_signal()?;
     let service = Service::start(host, &settings, true)?;
-    match Catalog::open(&super::data_dir(&settings)?)?.create(&tenant, &SystemClock) {
+    match Catalog::open(&super::data_dir(&settings)?)?.create(&tenant, DEFAULT_CLASS, &SystemClock) {
         Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
         _ => {}
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{Place, data_dir, say};
 use crate::catalog::{Catalog, TenantRecord};
 use crate::clock::SystemClock;
+use crate::config::DEFAULT_CLASS;
 use crate::error::Result;
 use crate::id::TenantId;
 
@@ -22,6 +23,20 @@ pub(super) enum TenantCommand {
         place: Place,
         /// Its name: 1 to 63 of a-z, 0-9 and '-'
         id: TenantId,
+        /// Its class, whose limits it has: one of [limits.class.NAME]
+        #[arg(long, value_name = "NAME", default_value = DEFAULT_CLASS)]
+        class: String,
+    },
+    /// Put a tenant into another class; a running host follows when the tenant next wakes
+    ///
+    /// Example: freehold tenant class acme gold
+    Class {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        id: TenantId,
+        /// One of [limits.class.NAME], or `default`
+        class: String,
     },
     /// Print the tenants by name, one a line
     ///
@@ -37,8 +52,16 @@ pub(super) enum TenantCommand {
 
 pub(super) fn run(command: &TenantCommand) -> Result<()> {
     match command {
-        TenantCommand::Create { place, id } => {
-            Catalog::open(&data_dir(&place.settings()?)?)?.create(id, &SystemClock)?;
+        TenantCommand::Create { place, id, class } => {
+            let settings = place.settings()?;
+            settings.class(class)?;
+            Catalog::open(&data_dir(&settings)?)?.create(id, class, &SystemClock)?;
+            say(id)
+        }
+        TenantCommand::Class { place, id, class } => {
+            let settings = place.settings()?;
+            settings.class(class)?;
+            Catalog::open(&data_dir(&settings)?)?.set_class(id, class)?;
             say(id)
         }
         TenantCommand::List { place, json } => list(&Catalog::open(&data_dir(&place.settings()?)?)?, *json),
@@ -49,9 +72,9 @@ fn list(catalog: &Catalog, json: bool) -> Result<()> {
     let mut after = None;
     loop {
         let page = catalog.list(after.as_ref(), PAGE)?;
-        for TenantRecord { id, created_at } in &page {
+        for TenantRecord { id, created_at, class } in &page {
             if json {
-                say(json!({ "id": id.as_str(), "created_at": created_at }))?;
+                say(json!({ "id": id.as_str(), "created_at": created_at, "class": class }))?;
             } else {
                 say(id)?;
             }

@@ -1,12 +1,16 @@
 //! `[limits]`: what one tenant may use. Every bound stands here with its reason; the refusal that
 //! it causes names the same key.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-/// What one tenant may use. Durations as `"5s"`, sizes as `"1GiB"`.
+use super::Overrides;
+
+/// What one tenant may use. Durations as `"5s"`, sizes as `"1GiB"`. Those of a tenant are these as its class
+/// overrides them: [`Settings::class`](super::Settings::class).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -39,6 +43,22 @@ pub struct Limits {
     pub body_deadline: Duration,
     /// MCP sessions of older clients open at once. An idle one costs about 50 KB.
     pub sessions: usize,
+    /// `[limits.class.NAME]`: what tenants of that class have instead. Empty in the limits of one tenant.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub class: BTreeMap<String, Overrides>,
+}
+
+impl Limits {
+    /// A bound of nothing where something has to be.
+    pub(super) fn zero(&self) -> Option<&'static str> {
+        let counts = [
+            ("mailbox", self.mailbox),
+            ("readers", self.readers),
+            ("result_rows", self.result_rows),
+            ("statements", self.statements),
+        ];
+        counts.into_iter().find(|(_, value)| *value == 0).map(|(key, _)| key)
+    }
 }
 
 impl Default for Limits {
@@ -57,6 +77,7 @@ impl Default for Limits {
             body_bytes: ByteSize::mib(1),
             body_deadline: Duration::from_secs(30),
             sessions: 64,
+            class: BTreeMap::new(),
         }
     }
 }

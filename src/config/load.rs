@@ -47,14 +47,12 @@ impl Settings {
 
     /// What no single value shows.
     fn check(&self) -> Result<()> {
-        let zero = [
-            ("mailbox", self.limits.mailbox),
-            ("readers", self.limits.readers),
-            ("result_rows", self.limits.result_rows),
-            ("statements", self.limits.statements),
-        ];
-        if let Some((key, _)) = zero.into_iter().find(|(_, value)| *value == 0) {
-            return Err(Error::invalid(format!("limits.{key} is 0: nothing could ever be done; set it to 1 or more")));
+        for (name, class) in self.classes()? {
+            if let Some(key) = class.limits.zero() {
+                return Err(Error::invalid(format!(
+                    "limits.{key} is 0 for class `{name}`: nothing could ever be done; set it to 1 or more"
+                )));
+            }
         }
         if !self.listen.ip().is_loopback() && self.public_url.is_none() {
             return Err(Error::invalid(
@@ -70,18 +68,23 @@ impl Settings {
 }
 
 fn explain(error: &figment::Error) -> Error {
-    let key = error.path.join(".");
     let place = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
+    Error::invalid(format!("configuration ({place}){}", explained(error, &[])))
+}
+
+/// Where it is and what is wrong: ` at ``limits``: unknown key …`. `known` are keys that figment does not know of.
+pub(super) fn explained(error: &figment::Error, known: &[&'static str]) -> String {
+    let key = error.path.join(".");
     let text = match &error.kind {
-        Kind::UnknownField(unknown, known) => {
-            let nearest = known
+        Kind::UnknownField(unknown, expected) => {
+            let nearest = expected
                 .iter()
+                .chain(known)
                 .max_by(|a, b| strsim::jaro(unknown, a).total_cmp(&strsim::jaro(unknown, b)))
                 .map(|name| format!("; the nearest right one is `{name}`"));
             format!("unknown key `{unknown}`{}", nearest.unwrap_or_default())
         }
         kind => kind.to_string(),
     };
-    let at = if key.is_empty() { String::new() } else { format!(" at `{key}`") };
-    Error::invalid(format!("configuration ({place}){at}: {text}"))
+    if key.is_empty() { format!(": {text}") } else { format!(" at `{key}`: {text}") }
 }

@@ -2,6 +2,7 @@
 //! with them is the business of whoever is handed them.
 
 mod auth;
+mod class;
 mod limits;
 mod load;
 mod public_url;
@@ -13,6 +14,8 @@ use figment::value::magic::RelativePathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use auth::AuthSettings;
+pub(crate) use class::DEFAULT_CLASS;
+pub use class::{Class, Overrides};
 pub use limits::Limits;
 pub(crate) use load::Flags;
 pub use public_url::PublicUrl;

@@ -1,5 +1,6 @@
 //! From settings to a running host: the order in which the pieces come up, read from top to bottom.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::Host;
 use crate::auth::{Authenticate, JwtVerifier, KeyRing};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{PublicUrl, Settings};
+use crate::config::{Class, DEFAULT_CLASS, PublicUrl, Settings};
 use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +30,6 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 pub struct Service {
     authenticate: Arc<dyn Authenticate>,
     tenants: Registry<Hosted>,
-    settings: Settings,
     drain: Drain,
 }
 
@@ -42,14 +42,13 @@ impl Service {
             None => Arc::new(JwtVerifier::new(&keys_of(settings, &dir)?, settings, Arc::clone(&host.clock))),
         };
         let catalog = Arc::new(Catalog::open(&dir)?);
-        let tenants = registry(host, settings, dir, catalog, stdio);
-        Ok(Self { authenticate, tenants, settings: settings.clone(), drain: Drain::default() })
+        let tenants = registry(host, settings, dir, catalog, stdio)?;
+        Ok(Self { authenticate, tenants, drain: Drain::default() })
     }
 
     /// The routes of the public listener.
     pub fn router(&self) -> axum::Router {
-        let limits = self.settings.limits.clone();
-        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), limits, self.drain.clone()).router()
+        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), self.drain.clone()).router()
     }
 
     /// How stopping is told.
@@ -90,14 +89,20 @@ pub(crate) fn keys_of(settings: &Settings, dir: &DataDir) -> Result<KeyRing> {
     }
 }
 
-fn registry(host: Host, settings: &Settings, dir: DataDir, catalog: Arc<Catalog>, stdio: bool) -> Registry<Hosted> {
+fn registry(
+    host: Host,
+    settings: &Settings,
+    dir: DataDir,
+    catalog: Arc<Catalog>,
+    stdio: bool,
+) -> Result<Registry<Hosted>> {
     let executor = Executor::default();
     // Opening files is nobody's statement: its account is the host's.
     let housekeeping = Arc::new(Credit::default());
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
     let app = Arc::new(Migrations::of_app(host.migrations));
-    let file = FileSettings { durability: settings.durability, limits: settings.limits.clone() };
+    let classes = Arc::new(settings.classes()?);
     let endpoint = EndpointSettings {
         packs: Arc::new(Packs::new(host.packs.as_deref().unwrap_or(&settings.packs))),
         allowed_hosts: allowed_hosts(settings),
@@ -105,33 +110,48 @@ fn registry(host: Host, settings: &Settings, dir: DataDir, catalog: Arc<Catalog>
         stdio,
     };
     let (make, clock, auto_create) = (host.make, host.clock, settings.tenants.auto_create);
-    Registry::new(settings.tenants.resident_max, move |tenant| {
+    Ok(Registry::new(settings.tenants.resident_max, move |tenant| {
         let (dir, catalog, app, threads) = (dir.clone(), Arc::clone(&catalog), Arc::clone(&app), threads.clone());
-        let (file, endpoint, clock, make) = (file.clone(), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
+        let (classes, endpoint, clock, make) =
+            (Arc::clone(&classes), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
         async move {
-            let (id, limits) = (tenant.clone(), file.limits.clone());
+            let id = tenant.clone();
             let open = move || {
-                admit(&catalog, &id, auto_create, &*clock)?;
-                Database::open(&dir, &id, &file, &app, &threads)
+                let class = admit(&catalog, &id, auto_create, &*clock)?;
+                let file = file_settings(&classes, &class, &id)?;
+                let database = Database::open(&dir, &id, &file, &app, &threads)?;
+                Result::<_>::Ok((database, file.limits))
             };
             // Closed never; the wait is bounded by the openings before this one.
             let _turn = opening.acquire().await;
-            let database = executor.run(&housekeeping, open).await??;
+            let (database, limits) = executor.run(&housekeeping, open).await??;
             make(Handle::start(tenant, database, limits, executor), &endpoint)
         }
-    })
+    }))
 }
 
-/// A valid token for a tenant that is not there makes no file, unless the operator said so.
-fn admit(catalog: &Catalog, tenant: &TenantId, auto_create: bool, clock: &dyn Clock) -> Result<()> {
-    if catalog.knows(tenant)? {
-        return Ok(());
+/// A tenant whose class the configuration has lost is served with `[limits]`: it is the operator's slip, and
+/// not a reason to lock a customer out.
+fn file_settings(classes: &BTreeMap<String, Class>, class: &str, tenant: &TenantId) -> Result<FileSettings> {
+    let known = classes.get(class).or_else(|| {
+        tracing::warn!(%tenant, class, "the configuration has no such class: [limits] holds for this tenant");
+        classes.get(DEFAULT_CLASS)
+    });
+    let Class { limits, durability } = known.ok_or_else(|| Error::internal("there is no default class"))?.clone();
+    Ok(FileSettings { durability, limits })
+}
+
+/// The tenant's class. A valid token for a tenant that is not there makes no file, unless the operator said so.
+fn admit(catalog: &Catalog, tenant: &TenantId, auto_create: bool, clock: &dyn Clock) -> Result<String> {
+    if let Some(class) = catalog.class_of(tenant)? {
+        return Ok(class);
     }
     if !auto_create {
         return Err(Error::new(ErrorKind::Forbidden, "the token's tenant is unknown here"));
     }
-    catalog.create(tenant, clock)
+    catalog.create(tenant, DEFAULT_CLASS, clock)?;
+    Ok(DEFAULT_CLASS.to_owned())
 }
 
 /// Browsers name the page they are on; what is not ours by name is refused (DNS rebinding).

@@ -19,7 +19,6 @@ use http::header::CACHE_CONTROL;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::auth::Authenticate;
-use crate::config::Limits;
 use crate::drain::Drain;
 use crate::mcp::Hosted;
 use crate::tenant::Registry;
@@ -31,20 +30,14 @@ pub(crate) struct Edge(Arc<Parts>);
 struct Parts {
     authenticate: Arc<dyn Authenticate>,
     tenants: Registry<Hosted>,
-    limits: Limits,
     drain: Drain,
 }
 
 impl Edge {
     /// Puts the pieces together.
     #[must_use]
-    pub(crate) fn new(
-        authenticate: Arc<dyn Authenticate>,
-        tenants: Registry<Hosted>,
-        limits: Limits,
-        drain: Drain,
-    ) -> Self {
-        Self(Arc::new(Parts { authenticate, tenants, limits, drain }))
+    pub(crate) fn new(authenticate: Arc<dyn Authenticate>, tenants: Registry<Hosted>, drain: Drain) -> Self {
+        Self(Arc::new(Parts { authenticate, tenants, drain }))
     }
 
     /// The public listener's routes.

@@ -45,7 +45,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
         || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
     let caller = Caller(principal.tenant().clone());
     head.extensions.insert(principal);
-    let body = collect(&head.headers, body, &parts.limits).await?;
+    let body = collect(&head.headers, body, tenant.tenant.limits()).await?;
     let asked = Asked { kind: head.headers.get(CONTENT_TYPE).cloned(), body: body.clone() };
     let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body))).await?;
     let status = answer.status();

@@ -73,12 +73,24 @@ fn a_mistyped_key_is_answered_with_the_right_one() {
         ("[limits]\nmailbx = 1", "`mailbox`"),
         ("[auth]\ntenant_clam = 'x'", "`tenant_claim`"),
         ("[tenants]\nauto_crate = true", "`auto_create`"),
+        ("[limits.class.gold]\nmailbx = 1", "`mailbox`"),
+        ("[limits.class.gold]\ndurabilty = 'full'", "`durability`"),
     ] {
         let done = check(text);
         assert!(!done.status.success(), "{text}: {done:?}");
         assert!(said(&done.stderr).contains(wanted), "{text}: {done:?}");
     }
-    for wrong in ["listen = 7", "[limits]\nmailbox = 0", "listen = '0.0.0.0:8000'", "public_url = 'x/y'", "listen ="] {
+    for wrong in ["listen = 7", "[limits]\nmailbox = 0", "listen = '0.0.0.0:8000'", "public_url = 'x/y'", "listen ="]
+        .into_iter()
+        .chain([
+            "[limits.class.gold]\nmailbox = 0",
+            "[limits.class.gold]\nmailbox = 'many'",
+            "[limits.class.gold]\ndurability = 'some'",
+            "[limits.class.gold.class.more]\nmailbox = 1",
+            "[limits.class.default]\nmailbox = 1",
+            "[limits.class.'G d']\nmailbox = 1",
+        ])
+    {
         let done = check(wrong);
         assert!(!done.status.success() && !done.stderr.is_empty(), "{wrong}: {done:?}");
     }
@@ -94,12 +106,17 @@ fn the_settings_shown_are_settings() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("data");
     let file = dir.path().join("freehold.toml");
-    std::fs::write(&file, "[limits]\nmailbox = 7\nstatement_deadline = '3s'").expect("a file");
+    let text =
+        "[limits]\nmailbox = 7\nstatement_deadline = '3s'\n[limits.class.gold]\ndurability = 'normal'\nsessions = 8";
+    std::fs::write(&file, text).expect("a file");
     let arguments = ["config", "show", "--config", file.to_str().expect("text")];
     let mut command = freehold(&data, &arguments);
     command.env("FREEHOLD_LIMITS__SESSIONS", "9");
     let shown = said(&output(command).stdout);
-    for line in ["mailbox = 7", "statement_deadline = \"3s\"", "sessions = 9", "listen = \"127.0.0.1:8000\""] {
+    for line in ["mailbox = 7", "statement_deadline = \"3s\"", "sessions = 9", "listen = \"127.0.0.1:8000\""]
+        .into_iter()
+        .chain(["[limits.class.gold]", "durability = \"normal\"", "sessions = 8"])
+    {
         assert!(shown.lines().any(|there| there == line), "{line}: {shown}");
     }
     // Shown again from what was shown, they are the same.
@@ -239,4 +256,29 @@ fn a_pipe_carries_messages_and_nothing_else() {
     assert_eq!(ids, [&json!(1), &json!(2)], "{messages:?}");
     assert_eq!(content(&messages[1])["rows"], json!([[7]]));
     assert!(!done.stderr.is_empty(), "the log has a place of its own");
+}
+
+#[test]
+fn a_tenant_is_of_a_class_that_there_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (file, data) = (dir.path().join("freehold.toml"), dir.path().join("data"));
+    std::fs::write(&file, "[limits.class.gold]\nsessions = 1\n[limits.class.free]\nsessions = 2").expect("a file");
+    let with = |arguments: &[&str]| run(&data, &[arguments, &["--config", file.to_str().expect("text")]].concat());
+    let unknown = with(&["tenant", "create", "a", "--class", "silver"]);
+    assert!(!unknown.status.success() && unknown.stdout.is_empty(), "{unknown:?}");
+    for name in ["default", "free", "gold"] {
+        assert!(said(&unknown.stderr).contains(name), "{name}: {unknown:?}");
+    }
+    assert!(with(&["tenant", "create", "a", "--class", "gold"]).status.success());
+    assert!(with(&["tenant", "create", "b"]).status.success());
+    assert!(!with(&["tenant", "class", "b", "silver"]).status.success());
+    assert!(!with(&["tenant", "class", "c", "free"]).status.success());
+    let classes = || {
+        let listed = said(&with(&["tenant", "list", "--json"]).stdout);
+        let listed = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        listed.map(|tenant| tenant["class"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(classes(), ["gold", "default"]);
+    assert!(with(&["tenant", "class", "b", "free"]).status.success());
+    assert_eq!(classes(), ["gold", "free"]);
 }

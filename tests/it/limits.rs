@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use freehold::TestHost;
+use freehold::{Overrides, TestHost};
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
@@ -263,5 +263,30 @@ async fn statements_in_one_call_are_counted() {
     let refused = host.call("a", "sql_execute", many(4)).await;
     assert_eq!(refused["result"]["_meta"]["freehold/refusal"]["limit"], "statements", "{refused}");
     refusal(&host.call("a", "sql_execute", many(0)).await);
+    host.close().await;
+}
+
+/// Each class has its own, and what it does not name it has of all.
+#[tokio::test]
+async fn a_tenants_limits_are_those_of_its_class() {
+    let host = plain(&["a"], |settings| {
+        settings.limits.statements = 3;
+        settings.limits.result_rows = 2;
+        let gold = Overrides::default().with("statements", 5).with("value_bytes", "10KiB").with("durability", "normal");
+        settings.limits.class.insert("gold".to_owned(), gold);
+    });
+    host.create_tenant_of("g", "gold").expect("a new tenant");
+    // As if the configuration had lost the class since.
+    host.create_tenant_of("x", "lost").expect("a new tenant");
+    let many = |count: usize| json!({ "statements": vec![json!({ "sql": "SELECT 1" }); count] });
+    for (tenant, most) in [("a", 3), ("g", 5), ("x", 3)] {
+        content(&host.call(tenant, "sql_execute", many(most)).await);
+        let refused = host.call(tenant, "sql_execute", many(most + 1)).await;
+        assert_eq!(refused["result"]["_meta"]["freehold/refusal"]["value"], most, "{refused}");
+        let page = host.call(tenant, "sql_query", json!({ "sql": "VALUES (1), (2), (3)" })).await;
+        assert_eq!(content(&page)["rows"].as_array().map(Vec::len), Some(2), "{page}");
+        let large = host.call(tenant, "sql_query", json!({ "sql": "SELECT length(randomblob(20000))" })).await;
+        assert_eq!(large["result"]["isError"] == true, tenant == "g", "{large}");
+    }
     host.close().await;
 }
