@@ -50,13 +50,16 @@ pub struct TestHost {
 }
 
 impl TestHost {
-    /// Starts `host` with a fresh key and the default settings as `edit` leaves them.
+    /// Starts `host` with a fresh key and the default settings, but for rates of requests, as `edit` leaves them.
     ///
     /// # Errors
     /// As [`Host::into_router`].
     pub fn start(host: Host, edit: impl FnOnce(&mut Settings)) -> Result<Self> {
         let dir = tempfile::tempdir().map_err(|error| Error::internal("no temporary folder").with_source(error))?;
         let mut settings = Settings { data_dir: dir.path().to_path_buf().into(), ..Settings::default() };
+        // A clock that stands still fills no bucket.
+        settings.limits.requests_per_second = 0;
+        settings.limits.principal_requests_per_second = 0;
         edit(&mut settings);
         let keys_dir = DataDir::open(dir.path())?.keys();
         generate_key(&keys_dir)?;

@@ -14,6 +14,22 @@ use super::Overrides;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
+    /// Requests a second, over all of the tenant's callers; 0 is any number.
+    pub requests_per_second: u32,
+    /// Requests that may come at once after a rest.
+    pub burst: u32,
+    /// Requests a second of one caller (issuer and subject); 0 is any number.
+    pub principal_requests_per_second: u32,
+    /// Requests of one caller that may come at once after a rest.
+    pub principal_burst: u32,
+    /// Calls under way at once. One that waits for its client counts, a stream of notifications does not.
+    pub concurrent_calls: usize,
+    /// Calls that may wait for one of those to end, `queue_deadline` at most.
+    pub calls_waiting: usize,
+    /// Streams of notifications open at once.
+    pub streams: usize,
+    /// Those of one session, or of one caller who has none.
+    pub session_streams: usize,
     /// Writes that may wait for the tenant's actor. 64 group into one commit of some milliseconds.
     pub mailbox: usize,
     /// Reads of one tenant that run at once, each on a connection of its own.
@@ -51,7 +67,11 @@ pub struct Limits {
 impl Limits {
     /// A bound of nothing where something has to be.
     pub(super) fn zero(&self) -> Option<&'static str> {
+        let burst = |per_second: u32, burst: u32| if per_second == 0 { 1 } else { burst as usize };
         let counts = [
+            ("burst", burst(self.requests_per_second, self.burst)),
+            ("principal_burst", burst(self.principal_requests_per_second, self.principal_burst)),
+            ("concurrent_calls", self.concurrent_calls),
             ("mailbox", self.mailbox),
             ("readers", self.readers),
             ("result_rows", self.result_rows),
@@ -64,6 +84,14 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            requests_per_second: 50,
+            burst: 100,
+            principal_requests_per_second: 20,
+            principal_burst: 40,
+            concurrent_calls: 32,
+            calls_waiting: 64,
+            streams: 32,
+            session_streams: 8,
             mailbox: 64,
             readers: 2,
             reads_waiting: 64,

@@ -30,6 +30,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 pub struct Service {
     authenticate: Arc<dyn Authenticate>,
     tenants: Registry<Hosted>,
+    clock: Arc<dyn Clock>,
     drain: Drain,
 }
 
@@ -42,13 +43,15 @@ impl Service {
             None => Arc::new(JwtVerifier::new(&keys_of(settings, &dir)?, settings, Arc::clone(&host.clock))),
         };
         let catalog = Arc::new(Catalog::open(&dir)?);
+        let clock = Arc::clone(&host.clock);
         let tenants = registry(host, settings, dir, catalog, stdio)?;
-        Ok(Self { authenticate, tenants, drain: Drain::default() })
+        Ok(Self { authenticate, tenants, clock, drain: Drain::default() })
     }
 
     /// The routes of the public listener.
     pub fn router(&self) -> axum::Router {
-        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), self.drain.clone()).router()
+        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), self.drain.clone(), Arc::clone(&self.clock))
+            .router()
     }
 
     /// How stopping is told.

@@ -3,6 +3,7 @@
 //! One router, so that no fallback gets another's layers. Every answer is JSON or an event stream and
 //! carries `x-request-id`; every refusal leaves as early as it can.
 
+mod admit;
 mod authenticate;
 mod health;
 mod request_id;
@@ -19,6 +20,7 @@ use http::header::CACHE_CONTROL;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::auth::Authenticate;
+use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::mcp::Hosted;
 use crate::tenant::Registry;
@@ -31,13 +33,19 @@ struct Parts {
     authenticate: Arc<dyn Authenticate>,
     tenants: Registry<Hosted>,
     drain: Drain,
+    clock: Arc<dyn Clock>,
 }
 
 impl Edge {
     /// Puts the pieces together.
     #[must_use]
-    pub(crate) fn new(authenticate: Arc<dyn Authenticate>, tenants: Registry<Hosted>, drain: Drain) -> Self {
-        Self(Arc::new(Parts { authenticate, tenants, drain }))
+    pub(crate) fn new(
+        authenticate: Arc<dyn Authenticate>,
+        tenants: Registry<Hosted>,
+        drain: Drain,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self(Arc::new(Parts { authenticate, tenants, drain, clock }))
     }
 
     /// The public listener's routes.

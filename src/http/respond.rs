@@ -2,21 +2,25 @@
 //! for what rmcp refuses in bare text.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::request_id::RequestId;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Bound, Error, ErrorKind};
 
 type RmcpBody = BoxBody<Bytes, Infallible>;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// JSON-RPC 2.0 section 5.1.
 const PARSE_ERROR: i32 = -32700;
@@ -46,8 +50,13 @@ pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
     let mut answer = rpc_error(status, code, &message, error.data(), id);
     let headers = answer.headers_mut();
     if let Some(after) = error.retry_after() {
-        // Whole seconds (RFC 9110 section 10.2.3), upwards: too early would be refused again.
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)));
+        // In seconds (RFC 9110 section 10.2.3).
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+    }
+    if let (Some(bound), Some(after)) = (error.bound(), error.retry_after())
+        && bound.name.ends_with("requests_per_second")
+    {
+        rate_limit(headers, bound, after);
     }
     if error.kind() == ErrorKind::Unauthenticated {
         headers.insert(WWW_AUTHENTICATE, challenge(error));
@@ -56,6 +65,22 @@ pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
         answer.extensions_mut().insert(Cause(error.chain()));
     }
     answer
+}
+
+/// draft-ietf-httpapi-ratelimit-headers, for clients that pace themselves by them.
+fn rate_limit(headers: &mut HeaderMap, Bound { name, value, .. }: Bound, after: Duration) {
+    let policy = format!("\"{name}\";q={value};w=1");
+    let left = format!("\"{name}\";r=0;t={}", whole_seconds(after));
+    for (header, text) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
+        if let Ok(text) = HeaderValue::from_str(&text) {
+            headers.insert(header, text);
+        }
+    }
+}
+
+/// Upwards: too early would be refused again.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// RFC 6750 section 3: `error` only where a token was shown, and never which check failed.

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::Edge;
+use super::admit::admit;
 use super::authenticate::authenticate;
 use super::request_id::RequestId;
 use super::request_log::{Caller, logged};
@@ -44,8 +45,11 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
     let waits_for_news = head.method == Method::GET
         || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
     let caller = Caller(principal.tenant().clone());
+    let admitted = admit(&tenant.tenant, &principal, &head, waits_for_news, &*parts.clock)?;
     head.extensions.insert(principal);
     let body = collect(&head.headers, body, tenant.tenant.limits()).await?;
+    let held = admitted.begin(&body).await?;
+    head.extensions.insert(held.clone());
     let asked = Asked { kind: head.headers.get(CONTENT_TYPE).cloned(), body: body.clone() };
     let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body))).await?;
     let status = answer.status();
@@ -54,7 +58,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
     } else if is_stream(&answer) {
         // A stream keeps its tenant open until it ends. The process waits for answers, not for a stream of
         // notifications: that one it ends itself.
-        let held = (tenant, (!waits_for_news).then_some(in_flight));
+        let held = (held, tenant, (!waits_for_news).then_some(in_flight));
         answer.map(|body| {
             Body::new(body.map_frame(move |frame| {
                 let _ = &held;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::actor::{self, Message};
 use super::executor::{Credit, Executor};
 use super::job::Job;
+use super::quota::Quota;
 use crate::auth::{Principal, Scope};
 use crate::config::Limits;
 use crate::db::{Database, Mode, Readers};
@@ -29,6 +30,7 @@ pub(crate) struct Handle(Arc<Inner>);
 struct Inner {
     id: TenantId,
     limits: Limits,
+    quota: Arc<Quota>,
     mailbox: mpsc::Sender<Message>,
     readers: Readers,
     /// One permit per reader connection.
@@ -47,7 +49,8 @@ impl Handle {
         let credit = Arc::new(Credit::default());
         let (mailbox, readers) = actor::start(database, limits.mailbox, executor.clone(), Arc::clone(&credit));
         let reading = Arc::new(Semaphore::new(limits.readers));
-        Self(Arc::new(Inner { id, limits, mailbox, readers, reading, reads: 0.into(), executor, credit }))
+        let quota = Arc::new(Quota::new(&limits));
+        Self(Arc::new(Inner { id, limits, quota, mailbox, readers, reading, reads: 0.into(), executor, credit }))
     }
 
     /// The tenant's name.
@@ -60,6 +63,12 @@ impl Handle {
     #[must_use]
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// What the tenant has under way, and may have.
+    #[must_use]
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
+        &self.0.quota
     }
 
     /// The tenant as `principal` may use it.

@@ -15,9 +15,12 @@ mod actor;
 mod executor;
 mod handle;
 mod job;
+mod quota;
+mod rate;
 mod registry;
 
 pub(crate) use executor::{Credit, Executor};
 pub(crate) use handle::Handle;
 pub use handle::Tenant;
+pub(crate) use quota::{Place, Running, Stream};
 pub(crate) use registry::{Registry, Resident};

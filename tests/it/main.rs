@@ -1,6 +1,7 @@
 //! The promises of the host, each a module of its own, tried from outside: through the router, the files and
 //! the real program. Nothing here looks into the crate.
 
+mod admission;
 mod auth;
 mod auth_edge;
 mod cli;

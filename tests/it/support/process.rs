@@ -85,6 +85,10 @@ impl Server {
     pub(crate) fn start(data_dir: &Path, args: &[&str]) -> Self {
         let log = data_dir.with_extension("log");
         let mut command = freehold(data_dir, &[&["serve", "--listen", "127.0.0.1:0"], args].concat());
+        // A test sends as fast as it can.
+        for rate in ["FREEHOLD_LIMITS__REQUESTS_PER_SECOND", "FREEHOLD_LIMITS__PRINCIPAL_REQUESTS_PER_SECOND"] {
+            command.env(rate, "0");
+        }
         let errors = File::options().create(true).append(true).open(&log).expect("a log");
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("the program starts");
         let out = child.stdout.take().expect("a pipe");
