@@ -160,6 +160,31 @@ mod tests {
         for _ in 0..3 {
             assert!(rates.take(&one, at(0)).is_ok());
         }
+        let refused = rates.take(&one, at(0)).expect_err("the burst is over");
+        assert_eq!(refused.bound().map(|bound| (bound.name, bound.value)), Some(("requests_per_second", 10)));
+        let wait = refused.retry_after().expect("a time");
+        assert!((100..=101).contains(&wait.as_millis()), "{wait:?}");
+        assert!(rates.take(&one, at(99)).is_err());
+        // What was refused cost nothing.
+        assert!(rates.take(&one, at(0) + wait).is_ok());
+        assert!(rates.take(&one, at(0) + wait).is_err());
+        // Rest saves up a burst, and no more.
+        assert_eq!((0..9).filter(|_| rates.take(&one, at(100_000)).is_ok()).count(), 3);
+    }
+
+    #[test]
+    fn callers_are_told_apart_and_the_tenant_pays_for_all() {
+        let rates = rates((10, 5), (10, 2));
+        let (one, two, three) = (caller("one"), caller("two"), caller("three"));
+        let passed = |who: &Principal| (0..9).filter(|_| rates.take(who, at(0)).is_ok()).count();
+        assert_eq!([passed(&one), passed(&two), passed(&three)], [2, 2, 1]);
+    }
+
+    #[test]
+    fn a_clock_set_back_locks_nobody_out() {
+        let rates = rates((10, 3), (10, 3));
+        let one = caller("one");
+        while rates.take(&one, at(3_600_000)).is_ok() {}
         assert_eq!((0..9).filter(|_| rates.take(&one, at(0)).is_ok()).count(), 3);
         assert!(rates.take(&one, at(101)).is_ok());
     }
