@@ -53,6 +53,7 @@
 //! tenant's name where a tool can reach it; a path that is not built from a [`TenantId`]; a reply that
 //! leaves before its commit; SQLite on a thread of the runtime; a queue without an end.
 
+mod ask;
 mod auth;
 mod catalog;
 mod cli;
@@ -71,6 +72,7 @@ mod tenant;
 #[cfg(feature = "testing")]
 mod testing;
 
+pub use ask::Ask;
 pub use auth::{Authenticate, Principal, Scope, Scopes, Verdict};
 #[cfg(feature = "testing")]
 pub use clock::HeldClock;

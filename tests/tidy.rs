@@ -14,6 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["db"],
     &["catalog"],
     &["tenant"],
+    &["ask"],
     &["packs"],
     &["mcp"],
     &["http"],
@@ -28,7 +29,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("axum", &["http/", "host/", "testing"], "HTTP is the edge's business"),
     (
         "rmcp",
-        &["mcp/", "packs/", "host/mod", "lib", "main", "telemetry", "http/respond"],
+        &["mcp/", "packs/", "ask/", "host/mod", "lib", "main", "telemetry", "http/respond"],
         "the protocol is mcp's business",
     ),
     ("jsonwebtoken", &["auth/"], "no one below the edge sees a token"),

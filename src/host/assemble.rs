@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Host;
+use crate::ask::StateKeys;
 use crate::auth::{Authenticate, JwtVerifier, KeyRing};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -110,6 +111,8 @@ fn registry(
         packs: Arc::new(Packs::new(host.packs.as_deref().unwrap_or(&settings.packs))),
         allowed_hosts: allowed_hosts(settings),
         allowed_origins: allowed_origins(settings),
+        state_keys: Arc::new(StateKeys::load(&dir.keys())?),
+        clock: Arc::clone(&host.clock),
         stdio,
     };
     let (make, clock, auto_create) = (host.make, host.clock, settings.tenants.auto_create);

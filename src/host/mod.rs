@@ -49,7 +49,7 @@ impl Host {
         Self {
             make: Arc::new(move |handle, settings| {
                 let own = handle.on_behalf_of(crate::auth::Principal::local(handle.id().clone()))?;
-                Ok(hosted(server(own), handle, settings))
+                hosted(server(own), handle, settings)
             }),
             migrations: Vec::new(),
             packs: None,

@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::handler::TenantHandler;
 use super::sessions::TenantSessions;
+use crate::ask::{Sealing, StateKeys};
 use crate::auth::Principal;
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::packs::Packs;
 use crate::tenant::{Handle, Resident};
@@ -26,7 +28,7 @@ type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
 const SESSION_ID: &str = "mcp-session-id";
 
 /// What every tenant's endpoint is made with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct EndpointSettings {
     /// The built-in tools.
     pub packs: Arc<Packs>,
@@ -34,6 +36,10 @@ pub(crate) struct EndpointSettings {
     pub allowed_hosts: Vec<String>,
     /// `Origin` headers that browsers may send.
     pub allowed_origins: Vec<String>,
+    /// What seals the questions to users on their way.
+    pub state_keys: Arc<StateKeys>,
+    /// The host's clock.
+    pub clock: Arc<dyn Clock>,
     /// Serve the person at this machine's pipe, whom nobody has to authenticate. Never with HTTP.
     pub stdio: bool,
 }
@@ -71,9 +77,13 @@ impl Resident for Hosted {
 }
 
 /// Puts `server` behind `tenant`'s door.
-pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &EndpointSettings) -> Hosted {
+///
+/// # Errors
+/// As [`Sealing::new`].
+pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &EndpointSettings) -> Result<Hosted> {
     let local = settings.stdio.then(|| Principal::local(tenant.id().clone()));
-    let handler = Arc::new(TenantHandler::new(server, Arc::clone(&settings.packs), tenant.clone(), local));
+    let sealing = Sealing::new(&settings.state_keys, tenant.id(), Arc::clone(&settings.clock))?;
+    let handler = Arc::new(TenantHandler::new(server, Arc::clone(&settings.packs), tenant.clone(), sealing, local));
     let sessions = Arc::new(TenantSessions::new(tenant.limits().sessions));
     let stop = CancellationToken::new();
     let body_bytes = usize::try_from(tenant.limits().body_bytes.as_u64()).unwrap_or(usize::MAX);
@@ -88,7 +98,7 @@ pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &End
         .with_cancellation_token(stop.clone());
     let shared = Arc::clone(&handler);
     let service = StreamableHttpService::new(move || Ok(Arc::clone(&shared)), Arc::clone(&sessions), config);
-    Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop }) }
+    Ok(Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop }) })
 }
 
 struct TenantEndpoint<S: ServerHandler> {

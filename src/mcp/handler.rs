@@ -27,6 +27,7 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
+use crate::ask::{AskSeat, Sealing};
 use crate::auth::Principal;
 use crate::packs::Packs;
 use crate::tenant::Handle;
@@ -36,6 +37,7 @@ pub(super) struct TenantHandler<S> {
     server: S,
     packs: Arc<Packs>,
     tenant: Handle,
+    sealing: Sealing,
     /// Who calls where no HTTP request says it: the person at the pipe.
     local: Option<Principal>,
 }
@@ -43,8 +45,14 @@ pub(super) struct TenantHandler<S> {
 type Cx = RequestContext<RoleServer>;
 
 impl<S: ServerHandler> TenantHandler<S> {
-    pub(super) fn new(server: S, packs: Arc<Packs>, tenant: Handle, local: Option<Principal>) -> Self {
-        Self { server, packs, tenant, local }
+    pub(super) fn new(
+        server: S,
+        packs: Arc<Packs>,
+        tenant: Handle,
+        sealing: Sealing,
+        local: Option<Principal>,
+    ) -> Self {
+        Self { server, packs, tenant, sealing, local }
     }
 
     /// Puts the tenant, on the caller's behalf, where the extractor finds it.
@@ -89,6 +97,16 @@ async fn guarded<T>(
     }
 }
 
+/// Gives a call its place to ask the user from.
+macro_rules! seated {
+    ($handler:ident, $request:ident, $context:ident, $arguments:expr) => {{
+        let (responses, state) = ($request.input_responses.as_ref(), $request.request_state.as_ref());
+        let seat = AskSeat::new(&$handler.sealing, responses, state, $arguments);
+        $context.extensions.insert(seat.clone());
+        seat
+    }};
+}
+
 /// Hands requests on: bound, then guarded. Boxed, for rmcp moves the future of a request, as large as the
 /// largest of these, from task to task. `private` marks lists, which differ from tenant to tenant.
 macro_rules! hand_on {
@@ -108,11 +126,9 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     hand_on! {
         complete(CompleteRequestParams) -> CompleteResult;
         set_level(SetLevelRequestParams) -> ();
-        get_prompt(GetPromptRequestParams) -> GetPromptResponse;
         list_prompts(Option<PaginatedRequestParams>) -> ListPromptsResult, Private;
         list_resources(Option<PaginatedRequestParams>) -> ListResourcesResult, Private;
         list_resource_templates(Option<PaginatedRequestParams>) -> ListResourceTemplatesResult, Private;
-        read_resource(ReadResourceRequestParams) -> ReadResourceResponse;
         subscribe(SubscribeRequestParams) -> ();
         unsubscribe(UnsubscribeRequestParams) -> ();
         on_custom_request(CustomRequest) -> CustomResult;
@@ -168,7 +184,30 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     async fn call_tool(&self, request: CallToolRequestParams, mut context: Cx) -> Result<CallToolResponse, ErrorData> {
         self.bind(&mut context)?;
         let ended = context.ct.clone();
-        guarded(ended, Box::pin(self.call(request, context))).await
+        let seat = seated!(self, request, context, request.arguments.is_some());
+        seat.settle(guarded(ended, Box::pin(self.call(request, context))).await)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        mut context: Cx,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        self.bind(&mut context)?;
+        let ended = context.ct.clone();
+        let seat = seated!(self, request, context, request.arguments.is_some());
+        seat.settle(guarded(ended, Box::pin(self.server.get_prompt(request, context))).await)
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        mut context: Cx,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        self.bind(&mut context)?;
+        let ended = context.ct.clone();
+        let seat = seated!(self, request, context, false);
+        seat.settle(guarded(ended, Box::pin(self.server.read_resource(request, context))).await)
     }
 
     /// The built-in tools by name, then the server's own; a further page is the server's alone.

@@ -2,6 +2,7 @@
 //! the real program. Nothing here looks into the crate.
 
 mod admission;
+mod asking;
 mod auth;
 mod auth_edge;
 mod cli;
