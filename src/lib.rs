@@ -67,6 +67,7 @@ mod http;
 mod id;
 mod mcp;
 mod packs;
+mod tasks;
 mod telemetry;
 mod tenant;
 #[cfg(feature = "testing")]
@@ -84,6 +85,7 @@ pub use error::{Bound, Error, ErrorKind, Result};
 pub use host::{Host, Service, serve};
 pub use id::TenantId;
 pub use rusqlite;
+pub use tasks::{TaskContext, Tasks};
 pub use tenant::Tenant;
 #[cfg(feature = "testing")]
 pub use testing::TestHost;

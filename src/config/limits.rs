@@ -57,6 +57,13 @@ pub struct Limits {
     /// The longest that a request's body may take to arrive.
     #[serde(with = "humantime_serde")]
     pub body_deadline: Duration,
+    /// Tasks kept at once, those that have ended and still can be fetched among them.
+    pub tasks: usize,
+    /// Tasks that run at once. One keeps its tenant open.
+    pub tasks_running: usize,
+    /// The longest that a task may run, and then that its result is kept.
+    #[serde(with = "humantime_serde")]
+    pub task_ttl: Duration,
     /// MCP sessions of older clients open at once. An idle one costs about 50 KB.
     pub sessions: usize,
     /// `[limits.class.NAME]`: what tenants of that class have instead. Empty in the limits of one tenant.
@@ -104,6 +111,9 @@ impl Default for Limits {
             statements: 100,
             body_bytes: ByteSize::mib(1),
             body_deadline: Duration::from_secs(30),
+            tasks: 256,
+            tasks_running: 16,
+            task_ttl: Duration::from_secs(3600),
             sessions: 64,
             class: BTreeMap::new(),
         }

@@ -34,7 +34,7 @@ impl Migrations {
     /// The host's own tables in a tenant's file.
     #[must_use]
     pub(crate) fn of_host() -> Self {
-        Self { owner: "host", steps: host_migrations!["tenant/0001_host.sql"] }
+        Self { owner: "host", steps: host_migrations!["tenant/0001_host.sql", "tenant/0003_tasks.sql"] }
     }
 
     /// The host's catalog.

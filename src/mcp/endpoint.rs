@@ -20,6 +20,7 @@ use crate::auth::Principal;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::packs::Packs;
+use crate::tasks::TaskBoard;
 use crate::tenant::{Handle, Resident};
 
 type Async<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -52,8 +53,11 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Serves standard input and output until they end.
     fn serve_stdio(&self) -> Async<'_, Result<()>>;
 
-    /// Ends every session and every stream.
+    /// Ends every session, every stream and every task.
     fn end_streams(&self);
+
+    /// Whether work goes on that no request waits for.
+    fn is_busy(&self) -> bool;
 }
 
 /// A resident tenant: its state and its door.
@@ -67,6 +71,10 @@ pub(crate) struct Hosted {
 impl Resident for Hosted {
     fn is_closed(&self) -> bool {
         self.tenant.is_closed()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.endpoint.is_busy()
     }
 
     async fn close(&self) {
@@ -83,7 +91,10 @@ impl Resident for Hosted {
 pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &EndpointSettings) -> Result<Hosted> {
     let local = settings.stdio.then(|| Principal::local(tenant.id().clone()));
     let sealing = Sealing::new(&settings.state_keys, tenant.id(), Arc::clone(&settings.clock))?;
-    let handler = Arc::new(TenantHandler::new(server, Arc::clone(&settings.packs), tenant.clone(), sealing, local));
+    let named = server.get_info().capabilities.supports_tasks();
+    let tasks = TaskBoard::new(tenant.clone(), Arc::clone(&settings.clock), named);
+    let packs = Arc::clone(&settings.packs);
+    let handler = Arc::new(TenantHandler::new(server, packs, tenant.clone(), sealing, tasks, local));
     let sessions = Arc::new(TenantSessions::new(tenant.limits().sessions));
     let stop = CancellationToken::new();
     let body_bytes = usize::try_from(tenant.limits().body_bytes.as_u64()).unwrap_or(usize::MAX);
@@ -135,6 +146,11 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
 
     fn end_streams(&self) {
         self.stop.cancel();
+        self.handler.tasks().stop();
+    }
+
+    fn is_busy(&self) -> bool {
+        self.handler.tasks().is_busy()
     }
 }
 

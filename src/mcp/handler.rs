@@ -27,10 +27,12 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
+use super::tasks;
 use crate::ask::{AskSeat, Sealing};
 use crate::auth::Principal;
 use crate::packs::Packs;
-use crate::tenant::Handle;
+use crate::tasks::TaskBoard;
+use crate::tenant::{Handle, Tenant};
 
 /// One tenant's handler; sessions and requests share it.
 pub(super) struct TenantHandler<S> {
@@ -38,6 +40,7 @@ pub(super) struct TenantHandler<S> {
     packs: Arc<Packs>,
     tenant: Handle,
     sealing: Sealing,
+    tasks: TaskBoard,
     /// Who calls where no HTTP request says it: the person at the pipe.
     local: Option<Principal>,
 }
@@ -50,9 +53,21 @@ impl<S: ServerHandler> TenantHandler<S> {
         packs: Arc<Packs>,
         tenant: Handle,
         sealing: Sealing,
+        tasks: TaskBoard,
         local: Option<Principal>,
     ) -> Self {
-        Self { server, packs, tenant, sealing, local }
+        Self { server, packs, tenant, sealing, tasks, local }
+    }
+
+    /// The tenant's tasks.
+    pub(super) fn tasks(&self) -> &TaskBoard {
+        &self.tasks
+    }
+
+    /// Who makes a bound request.
+    fn asker(&self, context: &Cx) -> Result<Principal, ErrorData> {
+        let tenant = context.extensions.get::<Tenant>();
+        tenant.map(|tenant| tenant.principal().clone()).ok_or_else(|| ErrorData::internal_error("internal error", None))
     }
 
     /// Puts the tenant, on the caller's behalf, where the extractor finds it.
@@ -132,9 +147,6 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         subscribe(SubscribeRequestParams) -> ();
         unsubscribe(UnsubscribeRequestParams) -> ();
         on_custom_request(CustomRequest) -> CustomResult;
-        get_task(GetTaskParams) -> GetTaskResult;
-        update_task(UpdateTaskParams) -> ();
-        cancel_task(CancelTaskParams) -> ();
         list_skills(Option<PaginatedRequestParams>) -> ListSkillsResult;
         get_skill(GetSkillRequestParams) -> GetSkillResult;
         read_resource_directory(ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult;
@@ -185,7 +197,29 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         self.bind(&mut context)?;
         let ended = context.ct.clone();
         let seat = seated!(self, request, context, request.arguments.is_some());
+        context.extensions.insert(self.tasks.clone());
         seat.settle(guarded(ended, Box::pin(self.call(request, context))).await)
+    }
+
+    async fn get_task(&self, request: GetTaskParams, mut context: Cx) -> Result<GetTaskResult, ErrorData> {
+        self.bind(&mut context)?;
+        let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+        let theirs = guarded(ended, Box::pin(self.server.get_task(request.clone(), context)));
+        tasks::get(&self.tasks, &caller, &request.task_id, theirs).await
+    }
+
+    async fn update_task(&self, request: UpdateTaskParams, mut context: Cx) -> Result<(), ErrorData> {
+        self.bind(&mut context)?;
+        let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+        let theirs = guarded(ended, Box::pin(self.server.update_task(request.clone(), context)));
+        tasks::update(&self.tasks, &caller, request, theirs).await
+    }
+
+    async fn cancel_task(&self, request: CancelTaskParams, mut context: Cx) -> Result<(), ErrorData> {
+        self.bind(&mut context)?;
+        let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+        let theirs = guarded(ended, Box::pin(self.server.cancel_task(request.clone(), context)));
+        tasks::cancel(&self.tasks, &caller, &request.task_id, theirs).await
     }
 
     async fn get_prompt(

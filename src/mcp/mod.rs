@@ -9,5 +9,6 @@ mod endpoint;
 mod handler;
 mod refusal;
 mod sessions;
+mod tasks;
 
 pub(crate) use endpoint::{EndpointSettings, Hosted, hosted};

@@ -17,6 +17,8 @@ use crate::id::TenantId;
 pub(crate) trait Resident: Send + Sync + 'static {
     /// Whether it has ended on its own, so that it has to be opened anew.
     fn is_closed(&self) -> bool;
+    /// Whether work goes on in it that nobody holds it for: it is then not idle.
+    fn is_busy(&self) -> bool;
     /// Closes it. Called once, when nobody holds it.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
@@ -158,6 +160,7 @@ impl<R: Resident> Registry<R> {
             .iter_mut()
             .filter(|(_, slot)| slot.leases == 0)
             .filter_map(|(tenant, slot)| Some((slot.last_used, tenant, slot.open()?, slot)))
+            .filter(|(_, _, value, _)| !value.is_busy())
             .min_by_key(|(last_used, ..)| *last_used);
         let Some((_, tenant, value, slot)) = idle else {
             return Err(Error::busy("resident_max", self.0.most as u64, Duration::from_secs(1)));

@@ -18,3 +18,4 @@ mod sql;
 mod sql_bounds;
 mod sql_refused;
 mod support;
+mod tasks;
