@@ -32,6 +32,8 @@ pub struct Limits {
     pub session_streams: usize,
     /// Writes that may wait for the tenant's actor. 64 group into one commit of some milliseconds.
     pub mailbox: usize,
+    /// Writes of the host's own that may wait for a commit to ride in: one a second comes in any case.
+    pub behind: usize,
     /// Reads of one tenant that run at once, each on a connection of its own.
     pub readers: usize,
     /// Reads that may wait for a reader.
@@ -80,6 +82,7 @@ impl Limits {
             ("principal_burst", burst(self.principal_requests_per_second, self.principal_burst)),
             ("concurrent_calls", self.concurrent_calls),
             ("mailbox", self.mailbox),
+            ("behind", self.behind),
             ("readers", self.readers),
             ("result_rows", self.result_rows),
             ("statements", self.statements),
@@ -100,6 +103,7 @@ impl Default for Limits {
             streams: 32,
             session_streams: 8,
             mailbox: 64,
+            behind: 1_024,
             readers: 2,
             reads_waiting: 64,
             queue_deadline: Duration::from_secs(10),

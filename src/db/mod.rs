@@ -8,6 +8,7 @@
 mod authorizer;
 mod error;
 mod functions;
+mod group;
 mod layout;
 mod limits;
 mod migrate;
@@ -19,6 +20,7 @@ mod watch;
 mod writer;
 
 pub(crate) use authorizer::Mode;
+pub(crate) use group::{Jobs, WriteJob};
 pub(crate) use layout::DataDir;
 pub use migrate::Migration;
 pub(crate) use migrate::Migrations;
@@ -27,4 +29,4 @@ pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
 pub(crate) use unfold::check_statement;
 pub(crate) use watch::Watch;
-pub(crate) use writer::{WriteJob, Writer};
+pub(crate) use writer::Writer;

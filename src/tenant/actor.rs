@@ -1,12 +1,18 @@
-//! The task that owns a tenant's writer. One loop: take what waits, commit it together, answer, again.
+//! The task that owns a tenant's writer. Where something waits it lends the writer and the mailbox to a thread
+//! for SQL, which commits what waits together, answers, and looks again before it gives both back.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::behind::Behind;
 use super::executor::{Credit, Executor};
-use crate::db::{Database, Readers, WriteJob, Writer};
+use crate::db::{Jobs, WriteJob, Writer};
 use crate::error::{Error, Result};
+
+/// Groups that one turn on a thread commits at most: then others get theirs, and the tenant's account is looked at.
+const GROUPS_A_TURN: usize = 8;
 
 /// What can be asked of the actor.
 pub(super) enum Message {
@@ -16,57 +22,101 @@ pub(super) enum Message {
     Close(oneshot::Sender<Result<()>>),
 }
 
-/// Starts the actor of an open database and returns its mailbox of `length` and its readers.
+/// What a thread for SQL is lent.
+struct Desk {
+    writer: Writer,
+    inbox: mpsc::Receiver<Message>,
+    behind: Arc<Behind>,
+    /// Messages that are taken at once: as many as can wait.
+    at_once: usize,
+    closing: Vec<oneshot::Sender<Result<()>>>,
+}
+
+/// Starts the actor that owns `writer` and returns its mailbox of `length`.
 pub(super) fn start(
-    database: Database,
+    writer: Writer,
+    behind: Arc<Behind>,
     length: usize,
     executor: Executor,
     credit: Arc<Credit>,
-) -> (mpsc::Sender<Message>, Readers) {
-    let Database { writer, readers } = database;
+) -> mpsc::Sender<Message> {
     let (mailbox, inbox) = mpsc::channel(length);
-    tokio::spawn(run(inbox, length, writer, executor, credit));
-    (mailbox, readers)
+    tokio::spawn(run(Desk { writer, inbox, behind, at_once: length, closing: Vec::new() }, executor, credit));
+    mailbox
 }
 
-async fn run(
-    mut inbox: mpsc::Receiver<Message>,
-    at_once: usize,
-    mut writer: Writer,
-    executor: Executor,
-    credit: Arc<Credit>,
-) {
-    let mut closing = Vec::new();
-    while closing.is_empty() {
-        let mut messages = Vec::new();
-        if inbox.recv_many(&mut messages, at_once).await == 0 {
-            break;
-        }
-        let mut jobs = Vec::with_capacity(messages.len());
-        for message in messages {
-            match message {
-                Message::Write(job) => jobs.push(job),
-                Message::Close(done) => closing.push(done),
-            }
-        }
-        let group = move || {
-            writer.group(jobs);
-            writer
+async fn run(mut desk: Desk, executor: Executor, credit: Arc<Credit>) {
+    let behind = Arc::clone(&desk.behind);
+    while desk.closing.is_empty() {
+        let first = tokio::select! {
+            biased;
+            first = desk.inbox.recv() => match first {
+                Some(first) => Some(first),
+                None => break,
+            },
+            () = behind.overdue() => None,
         };
-        match executor.run(&credit, group).await {
-            Ok(back) => writer = back,
+        let turn = move || {
+            desk.turn(first);
+            desk
+        };
+        match executor.run(&credit, turn).await {
+            Ok(back) => desk = back,
             // Jobs catch their own panics, so this one is ours, and the writer is gone with it. The
             // mailbox closes as this task ends: its callers are answered, the next one opens the file anew.
-            Err(error) => return tracing::error!(error = error.chain(), "a tenant's writer was lost"),
+            Err(error) => {
+                let lost = behind.take_last().len();
+                return tracing::error!(error = error.chain(), lost, "a tenant's writer was lost");
+            }
         }
     }
     // From here on nothing comes in; what is still in the mailbox is answered by its fall.
-    inbox.close();
-    let closed = executor.run(&credit, move || writer.close()).await.and_then(|closed| closed);
+    desk.inbox.close();
+    let closing = std::mem::take(&mut desk.closing);
+    let closed = executor.run(&credit, move || desk.close()).await.and_then(|closed| closed);
     if let Err(error) = &closed {
         tracing::warn!(error = error.chain(), "a tenant's file was not closed cleanly; the next open replays its log");
     }
     for done in closing {
         let _ = done.send(closed.as_ref().copied().map_err(Error::repeat));
+    }
+}
+
+impl Desk {
+    /// Commits group after group, from `first` on, until nothing waits or the turn is over.
+    fn turn(&mut self, first: Option<Message>) {
+        let mut jobs = Vec::new();
+        let mut flow = first.map_or(ControlFlow::Continue(()), |first| self.take(first, &mut jobs));
+        for _ in 0..GROUPS_A_TURN {
+            while flow.is_continue() && jobs.len() < self.at_once {
+                let Ok(next) = self.inbox.try_recv() else { break };
+                flow = self.take(next, &mut jobs);
+            }
+            let behind = self.behind.take();
+            if jobs.is_empty() && behind.is_empty() {
+                return;
+            }
+            let unbegun = self.writer.group(std::mem::take(&mut jobs), behind);
+            self.behind.put_back(unbegun);
+        }
+    }
+
+    fn take(&mut self, message: Message, jobs: &mut Jobs) -> ControlFlow<()> {
+        match message {
+            Message::Write(job) => jobs.push(job),
+            Message::Close(done) => {
+                self.closing.push(done);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn close(mut self) -> Result<()> {
+        let unbegun = self.writer.group(Vec::new(), self.behind.take_last());
+        if !unbegun.is_empty() {
+            tracing::warn!(lost = unbegun.len(), "writes that nobody waited for are lost: the file is locked");
+        }
+        self.writer.close()
     }
 }

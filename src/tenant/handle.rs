@@ -11,8 +11,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::actor::{self, Message};
+use super::behind::Behind;
 use super::executor::{Credit, Executor};
-use super::job::Job;
+use super::job::{Job, Later, once};
 use super::quota::Quota;
 use crate::auth::{Principal, Scope};
 use crate::config::Limits;
@@ -32,6 +33,7 @@ struct Inner {
     limits: Limits,
     quota: Arc<Quota>,
     mailbox: mpsc::Sender<Message>,
+    behind: Arc<Behind>,
     readers: Readers,
     /// One permit per reader connection.
     reading: Arc<Semaphore>,
@@ -47,10 +49,13 @@ impl Handle {
     #[must_use]
     pub(crate) fn start(id: TenantId, database: Database, limits: Limits, executor: Executor) -> Self {
         let credit = Arc::new(Credit::default());
-        let (mailbox, readers) = actor::start(database, limits.mailbox, executor.clone(), Arc::clone(&credit));
+        let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
         let quota = Arc::new(Quota::new(&limits));
-        Self(Arc::new(Inner { id, limits, quota, mailbox, readers, reading, reads: 0.into(), executor, credit }))
+        let Database { writer, readers } = database;
+        let mailbox = actor::start(writer, Arc::clone(&behind), limits.mailbox, executor.clone(), Arc::clone(&credit));
+        let reads = 0.into();
+        Self(Arc::new(Inner { id, limits, quota, mailbox, behind, readers, reading, reads, executor, credit }))
     }
 
     /// The tenant's name.
@@ -110,8 +115,26 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
+        self.send(mode, false, once(work)).await
+    }
+
+    /// Takes in `work` of the host's own, for which nobody waits: it is durable with the tenant's next commit, or a
+    /// second later, and before the file is closed. If it fails, the log says so. kill -9 may lose it until then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]: `limits.behind` of them wait; [`ErrorKind::Unavailable`]: the tenant is being closed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the first that writes behind takes this line away"))]
+    pub(crate) fn later(&self, work: impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static) -> Result<()> {
+        self.0.behind.push(Box::new(Later(once(work))))
+    }
+
+    async fn send<T, F>(&self, mode: Mode, repeats: bool, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
         let Inner { limits, mailbox, .. } = &*self.0;
-        let (job, turn, mut answer) = Job::new(mode, work);
+        let (job, turn, mut answer) = Job::new(mode, repeats, work);
         mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
             TrySendError::Closed(_) => closing(),
@@ -243,6 +266,17 @@ impl Tenant {
     {
         self.require(Scope::Write)?;
         self.handle.write(mode, work).await
+    }
+
+    /// As `write_as`, for `work` that may run again after it was undone: so it can share a commit with others of
+    /// which one may be cut at its deadline.
+    pub(crate) async fn write_again<T, F>(&self, mode: Mode, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
+    {
+        self.require(Scope::Write)?;
+        self.handle.send(mode, true, work).await
     }
 
     pub(crate) async fn read_as<T, F>(&self, mode: Mode, work: F) -> Result<T>

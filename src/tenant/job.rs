@@ -1,4 +1,4 @@
-//! One write on its way: the closure, its result, and the caller who waits or has given up.
+//! One write on its way: the closure, its result, and the caller who waits, has given up, or never waited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -32,25 +32,34 @@ impl Turn {
 /// A closure to run inside the writer's transaction.
 pub(super) struct Job<T, F> {
     mode: Mode,
-    work: Option<F>,
+    work: F,
+    repeats: bool,
     value: Option<T>,
     turn: Turn,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T, F> Job<T, F> {
-    /// The job, and where its caller waits.
-    pub(super) fn new(mode: Mode, work: F) -> (Self, Turn, oneshot::Receiver<Result<T>>) {
+    /// The job, and where its caller waits. `repeats`: `work` may run again after it was undone.
+    pub(super) fn new(mode: Mode, repeats: bool, work: F) -> (Self, Turn, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
         let turn = Turn::default();
-        (Self { mode, work: Some(work), value: None, turn: turn.clone(), reply }, turn, answer)
+        (Self { mode, work, repeats, value: None, turn: turn.clone(), reply }, turn, answer)
     }
+}
+
+/// `work`, which can run but once, as something that is asked to run.
+pub(super) fn once<T>(
+    work: impl FnOnce(&Transaction<'_>) -> Result<T> + Send,
+) -> impl FnMut(&Transaction<'_>) -> Result<T> + Send {
+    let mut work = Some(work);
+    move |tx| work.take().ok_or_else(|| Error::internal("a job was run twice"))?(tx)
 }
 
 impl<T, F> WriteJob for Job<T, F>
 where
     T: Send,
-    F: FnOnce(&Transaction<'_>) -> Result<T> + Send,
+    F: FnMut(&Transaction<'_>) -> Result<T> + Send,
 {
     fn mode(&self) -> Mode {
         self.mode
@@ -61,9 +70,13 @@ where
     }
 
     fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
-        let work = self.work.take().ok_or_else(|| Error::internal("a job was run twice"))?;
-        self.value = Some(work(tx)?);
+        self.value = None;
+        self.value = Some((self.work)(tx)?);
         Ok(())
+    }
+
+    fn repeats(&self) -> bool {
+        self.repeats
     }
 
     fn finish(self: Box<Self>, outcome: Result<()>) {
@@ -71,5 +84,35 @@ where
         let answer = outcome.and_then(|()| value.ok_or_else(|| Error::internal("a job was never run")));
         // A caller who is gone does not learn that its write is durable; that is its choice.
         let _ = reply.send(answer);
+    }
+}
+
+/// A write of the host's that nobody waits for.
+pub(super) struct Later<F>(pub(super) F);
+
+impl<F> WriteJob for Later<F>
+where
+    F: FnMut(&Transaction<'_>) -> Result<()> + Send,
+{
+    fn mode(&self) -> Mode {
+        Mode::Host
+    }
+
+    fn begin(&mut self) -> bool {
+        true
+    }
+
+    fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
+        (self.0)(tx)
+    }
+
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            tracing::warn!(error = error.chain(), "a write of the host's own that nobody waits for was lost");
+        }
     }
 }

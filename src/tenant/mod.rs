@@ -1,7 +1,7 @@
 //! The tenant: a mailbox, a task that owns one file, and a reply that leaves after the commit.
 //!
 //! ```text
-//! Tenant::write ─ try_send → mailbox (bounded) → actor ─ what waits, at once → executor → Writer::group
+//! Tenant::write ─ try_send → mailbox (bounded) → actor ─ writer and mailbox → executor → Writer::group
 //!       ↑                                                                                    │
 //!       └───────────────────────────── oneshot, after COMMIT ────────────────────────────────┘
 //! Tenant::read ─ a slot (bounded) → executor → a reader connection
@@ -12,12 +12,15 @@
 //! safe to repeat) or *failed*.
 
 mod actor;
+mod behind;
 mod executor;
 mod handle;
 mod job;
 mod quota;
 mod rate;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use executor::{Credit, Executor};
 pub(crate) use handle::Handle;

@@ -80,6 +80,52 @@ async fn a_failure_undoes_its_own_call_only() {
     host.close().await;
 }
 
+/// What SQLite cuts takes its whole transaction along: the others in it are run again, and never see it.
+#[tokio::test]
+async fn an_agents_cut_write_costs_no_other() {
+    let shared = Shared::default();
+    let host = start(shared.host(), &["a"], |settings| {
+        settings.limits.statement_deadline = std::time::Duration::from_millis(300);
+    });
+    content(&host.call("a", "sql_execute", json!({ "statements": [{ "sql": "CREATE TABLE t (n UNIQUE)" }] })).await);
+    let gate = shared.gate();
+    let hold = host.call("a", "hold_write", json!({}));
+    let release = async {
+        until("the writer is held", || shared.begun() == 1).await;
+        let put = async |n: usize| {
+            let sql = match n {
+                3 => {
+                    "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) \
+                      SELECT -n FROM c WHERE n < 2 OR n % 1000 < 0"
+                }
+                7 => "INSERT OR ROLLBACK INTO t VALUES (0)",
+                11 => "INSERT INTO t SELECT 1 / 0 UNION ALL SELECT 2 UNION ALL SELECT 2",
+                _ => "INSERT INTO t VALUES (?)",
+            };
+            let params = if sql.contains('?') { json!([n]) } else { json!([]) };
+            let answer =
+                host.call("a", "sql_execute", json!({ "statements": [{ "sql": sql, "params": params }] })).await;
+            match n {
+                3 => assert!(refusal(&answer).contains("stopped after 300 ms"), "{answer}"),
+                7 | 11 => assert!(refusal(&answer).contains("UNIQUE"), "{answer}"),
+                _ => assert_eq!(content(&answer)["results"][0]["changes"], 1),
+            }
+        };
+        // The program's own writes share what is left of the commit.
+        let own = async |n: usize| {
+            assert_eq!(content(&host.call("a", "put", json!({ "n": n, "then": "succeed" })).await)["value"], n);
+        };
+        let open = async { drop(gate) };
+        futures_util::join!(join_all((0..20).map(put)), join_all((0..20).map(own)), open);
+    };
+    soon(async { futures_util::join!(hold, release) }).await;
+    let stands = host.call("a", "sql_query", json!({ "sql": "SELECT n FROM t ORDER BY n" })).await;
+    let expected: Vec<_> = (0..20).filter(|n| ![3, 7, 11].contains(n)).map(|n| [n]).collect();
+    assert_eq!(content(&stands)["rows"], json!(expected));
+    assert_eq!(marks(&host).await, json!((0..20).map(|n| [n]).collect::<Vec<_>>()));
+    host.close().await;
+}
+
 #[tokio::test]
 async fn a_panic_is_an_answer_on_both_wires() {
     let shared = Shared::default();

@@ -49,7 +49,7 @@ struct Outcome {
 }
 
 impl Batch {
-    pub(super) fn run(self, tx: &Transaction<'_>, limits: &Limits) -> Result<Done> {
+    pub(super) fn run(&self, tx: &Transaction<'_>, limits: &Limits) -> Result<Done> {
         let count = self.statements.len();
         if count == 0 {
             return Err(Error::invalid("statements is empty: send at least one"));
@@ -65,17 +65,17 @@ impl Batch {
             ));
         }
         let run =
-            |(at, step): (usize, Step)| step.run(tx, limits).map_err(|error| error.at(format!("statements[{at}]")));
-        Ok(Done { results: self.statements.into_iter().enumerate().map(run).collect::<Result<_>>()? })
+            |(at, step): (usize, &Step)| step.run(tx, limits).map_err(|error| error.at(format!("statements[{at}]")));
+        Ok(Done { results: self.statements.iter().enumerate().map(run).collect::<Result<_>>()? })
     }
 }
 
 impl Step {
-    fn run(self, tx: &Transaction<'_>, limits: &Limits) -> Result<Outcome> {
+    fn run(&self, tx: &Transaction<'_>, limits: &Limits) -> Result<Outcome> {
         let before = tx.total_changes();
         let inserts = ["insert", "replace", "with"].iter().any(|verb| starts_with(&self.sql, verb));
         let mut statement = only_statement(tx, &self.sql)?;
-        bind(&mut statement, self.params)?;
+        bind(&mut statement, self.params.clone())?;
         let most = Most::of(limits);
         let (rows, more) = rows(&mut statement, 0, most)?;
         if more {

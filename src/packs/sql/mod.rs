@@ -41,7 +41,7 @@ impl Packs {
         Parameters(batch): Parameters<execute::Batch>,
     ) -> Result<Json<execute::Done>> {
         let limits = tenant.limits().clone();
-        tenant.write_as(Mode::Tenant, move |tx| batch.run(tx, &limits)).await.map(Json)
+        tenant.write_again(Mode::Tenant, move |tx| batch.run(tx, &limits)).await.map(Json)
     }
 
     /// List the tables and views of this account's private SQLite database, with columns and indexes.

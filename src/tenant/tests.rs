@@ -1,0 +1,114 @@
+//! The engine alone, on a real file: what only the host itself can ask of a tenant.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{Executor, Handle};
+use crate::config::{Durability, Limits};
+use crate::db::{DataDir, Database, FileSettings, Migrations, Mode, ReaderThreads};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::TenantId;
+
+fn open(dir: &TempDir, limits: Limits) -> Handle {
+    let id = TenantId::parse("acme").expect("a name");
+    let data = DataDir::open(dir.path()).expect("a folder");
+    let file = FileSettings { durability: Durability::Full, limits: limits.clone() };
+    let app = Migrations::of_app(Vec::new());
+    let database = Database::open(&data, &id, &file, &app, &ReaderThreads::start()).expect("a file");
+    Handle::start(id, database, limits, Executor::default())
+}
+
+fn later(tenant: &Handle, key: &'static str) -> Result<()> {
+    tenant.later(move |tx| {
+        tx.execute("INSERT INTO _fh_meta (key, value) VALUES (?1, '')", [key])?;
+        Ok(())
+    })
+}
+
+async fn keys(tenant: &Handle) -> Vec<String> {
+    let read = tenant.read(Mode::Host, |conn| {
+        let mut all = conn.prepare("SELECT key FROM _fh_meta ORDER BY key")?;
+        let keys = all.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(keys)
+    });
+    read.await.expect("rows")
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_there_after_the_next_commit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tenant = open(&dir, Limits::default());
+    later(&tenant, "rides").expect("room");
+    let written =
+        tenant.write(Mode::Host, |tx| Ok(tx.execute("INSERT INTO _fh_meta (key, value) VALUES ('waits', '')", [])?));
+    assert_eq!(written.await.expect("a commit"), 1);
+    assert_eq!(keys(&tenant).await, ["rides", "waits"]);
+    tenant.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_gets_a_commit_of_its_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tenant = open(&dir, Limits::default());
+    later(&tenant, "alone").expect("room");
+    let there = async {
+        while keys(&tenant).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), there).await.expect("it never came");
+    tenant.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_there_after_an_orderly_close() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tenant = open(&dir, Limits::default());
+    later(&tenant, "last").expect("room");
+    tenant.close().await.expect("closed");
+    assert_eq!(later(&tenant, "too late").expect_err("closed").kind(), ErrorKind::Unavailable);
+    drop(tenant);
+    let tenant = open(&dir, Limits::default());
+    assert_eq!(keys(&tenant).await, ["last"]);
+    tenant.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_failure_of_what_nobody_waits_for_costs_nobody_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tenant = open(&dir, Limits::default());
+    later(&tenant, "one").expect("room");
+    tenant.later(|_| Err(Error::invalid("failed as told"))).expect("room");
+    tenant.later(|_| panic!("panicked as told")).expect("room");
+    later(&tenant, "one").expect("room");
+    later(&tenant, "two").expect("room");
+    tenant.write(Mode::Host, |_| Ok(())).await.expect("a commit");
+    assert_eq!(keys(&tenant).await, ["one", "two"]);
+    tenant.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_bounded() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tenant = open(&dir, Limits { behind: 1, ..Limits::default() });
+    later(&tenant, "one").expect("room");
+    let refused = later(&tenant, "two").expect_err("full");
+    assert_eq!((refused.kind(), refused.bound().map(|bound| bound.name)), (ErrorKind::Busy, Some("behind")));
+    tenant.close().await.expect("closed");
+}
+
+/// What rides with a write that is undone is not undone with it.
+#[tokio::test]
+async fn a_callers_failure_leaves_what_rides_with_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tenant = open(&dir, Limits { statement_deadline: Duration::from_millis(100), ..Limits::default() });
+    later(&tenant, "rides").expect("room");
+    let endless = "INSERT INTO _fh_meta WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) \
+        SELECT 'k' || n, '' FROM c WHERE n < 0";
+    let cut = tenant.write(Mode::Host, move |tx| Ok(tx.execute(endless, [])?)).await.expect_err("a deadline");
+    assert_eq!(cut.bound().map(|bound| bound.name), Some("statement_deadline"));
+    tenant.write(Mode::Host, |_| Ok(())).await.expect("a commit");
+    assert_eq!(keys(&tenant).await, ["rides"]);
+    tenant.close().await.expect("closed");
+}
