@@ -86,7 +86,7 @@ pub use host::{Host, Service, serve};
 pub use id::TenantId;
 pub use rusqlite;
 pub use tasks::{TaskContext, Tasks};
-pub use tenant::Tenant;
+pub use tenant::{List, Tenant};
 #[cfg(feature = "testing")]
 pub use testing::TestHost;
 

@@ -3,15 +3,18 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ServerHandler, ServiceExt};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::handler::TenantHandler;
 use super::sessions::TenantSessions;
@@ -27,6 +30,14 @@ type Async<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
 
 const SESSION_ID: &str = "mcp-session-id";
+/// How long a stream of notifications may take to say its last words when its tenant closes.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Whether the answer to `request` is a stream of notifications, which nobody has to wait for.
+pub(crate) fn waits_for_news<B>(request: &Request<B>) -> bool {
+    request.method() == Method::GET
+        || request.headers().get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
+}
 
 /// What every tenant's endpoint is made with.
 #[derive(Clone)]
@@ -53,8 +64,9 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Serves standard input and output until they end.
     fn serve_stdio(&self) -> Async<'_, Result<()>>;
 
-    /// Ends every session, every stream and every task.
-    fn end_streams(&self);
+    /// Ends every stream and every task, and lets go of every session. What ends well is told so, if it reads;
+    /// what does not read is cut.
+    fn close(&self) -> Async<'_, ()>;
 
     /// Whether work goes on that no request waits for.
     fn is_busy(&self) -> bool;
@@ -78,7 +90,7 @@ impl Resident for Hosted {
     }
 
     async fn close(&self) {
-        self.endpoint.end_streams();
+        self.endpoint.close().await;
         // The actor logs why, if it can't; there is nobody else to tell.
         let _ = self.tenant.close().await;
     }
@@ -109,7 +121,8 @@ pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &End
         .with_cancellation_token(stop.clone());
     let shared = Arc::clone(&handler);
     let service = StreamableHttpService::new(move || Ok(Arc::clone(&shared)), Arc::clone(&sessions), config);
-    Ok(Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop }) })
+    let listening = TaskTracker::new();
+    Ok(Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop, listening }) })
 }
 
 struct TenantEndpoint<S: ServerHandler> {
@@ -117,6 +130,8 @@ struct TenantEndpoint<S: ServerHandler> {
     sessions: Arc<TenantSessions>,
     handler: Arc<TenantHandler<S>>,
     stop: CancellationToken,
+    /// The open streams of notifications.
+    listening: TaskTracker,
 }
 
 impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
@@ -125,12 +140,20 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
             if request.method() == Method::DELETE {
                 self.known_session(&request).await?;
             }
+            let listens = waits_for_news(&request).then(|| self.listening.token());
             let refused = self.sessions.refused();
             let answer = self.service.handle(request).await;
             if answer.status() == StatusCode::INTERNAL_SERVER_ERROR && self.sessions.refused() != refused {
                 return Err(self.sessions.full());
             }
-            Ok(answer)
+            let Some(open) = listens else { return Ok(answer) };
+            Ok(answer.map(|body| {
+                body.map_frame(move |frame| {
+                    let _ = &open;
+                    frame
+                })
+                .boxed()
+            }))
         })
     }
 
@@ -144,9 +167,16 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
         })
     }
 
-    fn end_streams(&self) {
-        self.stop.cancel();
-        self.handler.tasks().stop();
+    fn close(&self) -> Async<'_, ()> {
+        Box::pin(async move {
+            self.handler.subscriptions.close();
+            self.listening.close();
+            if timeout(LAST_WORDS_WITHIN, self.listening.wait()).await.is_err() {
+                tracing::debug!(tenant = %self.handler.tenant_id(), "a stream that nobody reads was cut");
+            }
+            self.stop.cancel();
+            self.handler.tasks().stop();
+        })
     }
 
     fn is_busy(&self) -> bool {

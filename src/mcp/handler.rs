@@ -27,9 +27,11 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
+use super::subscriptions::Subscriptions;
 use super::tasks;
 use crate::ask::{AskSeat, Sealing};
 use crate::auth::Principal;
+use crate::id::TenantId;
 use crate::packs::Packs;
 use crate::tasks::TaskBoard;
 use crate::tenant::{Handle, Tenant};
@@ -43,6 +45,7 @@ pub(super) struct TenantHandler<S> {
     tasks: TaskBoard,
     /// Who calls where no HTTP request says it: the person at the pipe.
     local: Option<Principal>,
+    pub(super) subscriptions: Subscriptions,
 }
 
 type Cx = RequestContext<RoleServer>;
@@ -56,7 +59,8 @@ impl<S: ServerHandler> TenantHandler<S> {
         tasks: TaskBoard,
         local: Option<Principal>,
     ) -> Self {
-        Self { server, packs, tenant, sealing, tasks, local }
+        let subscriptions = Subscriptions::new(tenant.clone());
+        Self { server, packs, tenant, sealing, tasks, local, subscriptions }
     }
 
     /// The tenant's tasks.
@@ -68,6 +72,10 @@ impl<S: ServerHandler> TenantHandler<S> {
     fn asker(&self, context: &Cx) -> Result<Principal, ErrorData> {
         let tenant = context.extensions.get::<Tenant>();
         tenant.map(|tenant| tenant.principal().clone()).ok_or_else(|| ErrorData::internal_error("internal error", None))
+    }
+
+    pub(super) fn tenant_id(&self) -> &TenantId {
+        self.tenant.id()
     }
 
     /// Puts the tenant, on the caller's behalf, where the extractor finds it.
@@ -84,9 +92,19 @@ impl<S: ServerHandler> TenantHandler<S> {
         self.packs.tools.get(name).filter(|_| self.server.get_tool(name).is_none())
     }
 
+    /// What the server can, and what the host adds: its tools, and news of whatever there is.
     fn with_built_ins(&self, mut capabilities: ServerCapabilities) -> ServerCapabilities {
         if !self.packs.is_empty() {
             capabilities.tools.get_or_insert_with(ToolsCapability::default);
+        }
+        if let Some(tools) = &mut capabilities.tools {
+            tools.list_changed = Some(true);
+        }
+        if let Some(prompts) = &mut capabilities.prompts {
+            prompts.list_changed = Some(true);
+        }
+        if let Some(resources) = &mut capabilities.resources {
+            (resources.subscribe, resources.list_changed) = (Some(true), Some(true));
         }
         capabilities
     }
@@ -269,11 +287,19 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
-        self.server.accepted_subscription_filter(requested)
+        self.subscriptions.expect_one();
+        // A server that chooses for itself is asked; for one that does not, whatever is asked for may be listened to.
+        self.server.accepted_subscription_filter(requested).or_else(|| Some(requested.clone()))
     }
 
+    /// Ends with the tenant, with the listener, or when the server that accepted it says so.
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        self.server.listen(context).await
+        let sink = context.sink().clone();
+        let ended = context.request_context().ct.clone();
+        tokio::select! {
+            answer = guarded(ended, self.server.listen(context)) => answer,
+            () = self.subscriptions.forward(&sink) => Ok(()),
+        }
     }
 
     async fn on_cancelled(&self, notification: CancelledNotificationParam, context: NotificationContext<RoleServer>) {

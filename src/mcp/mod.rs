@@ -9,6 +9,7 @@ mod endpoint;
 mod handler;
 mod refusal;
 mod sessions;
+mod subscriptions;
 mod tasks;
 
 pub(crate) use endpoint::{EndpointSettings, Hosted, hosted};

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::actor::{self, Message};
 use super::behind::Behind;
 use super::executor::{Credit, Executor};
 use super::job::{Job, Later, once};
+use super::news::{self, List, News};
 use super::quota::Quota;
 use crate::auth::{Principal, Scope};
 use crate::config::Limits;
@@ -42,6 +43,7 @@ struct Inner {
     executor: Executor,
     /// What the tenant has computed lately, reads and writes alike.
     credit: Arc<Credit>,
+    news: broadcast::Sender<News>,
 }
 
 impl Handle {
@@ -55,7 +57,8 @@ impl Handle {
         let Database { writer, readers } = database;
         let mailbox = actor::start(writer, Arc::clone(&behind), limits.mailbox, executor.clone(), Arc::clone(&credit));
         let reads = 0.into();
-        Self(Arc::new(Inner { id, limits, quota, mailbox, behind, readers, reading, reads, executor, credit }))
+        let news = broadcast::Sender::new(news::BACKLOG);
+        Self(Arc::new(Inner { id, limits, quota, mailbox, behind, readers, reading, reads, executor, credit, news }))
     }
 
     /// The tenant's name.
@@ -85,6 +88,28 @@ impl Handle {
             return Err(Error::internal("a principal was routed to another tenant"));
         }
         Ok(Tenant { handle: self.clone(), principal })
+    }
+
+    /// Tells who subscribed to `uri` that it reads differently now. Waits for nobody: a listener that can't
+    /// keep up takes everything for changed.
+    pub(crate) fn notify(&self, uri: impl Into<Arc<str>>) {
+        self.tell(News::Resource(uri.into()));
+    }
+
+    /// Tells every listener that `list` has other entries now.
+    pub(crate) fn list_changed(&self, list: List) {
+        self.tell(News::List(list));
+    }
+
+    /// What changes from now on.
+    #[must_use]
+    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+        self.0.news.subscribe()
+    }
+
+    fn tell(&self, news: News) {
+        // An error says that nobody listens.
+        let _ = self.0.news.send(news);
     }
 
     /// Whether the actor has ended, so that the tenant has to be opened anew.
@@ -257,6 +282,19 @@ impl Tenant {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.read_as(Mode::Embedder, work).await
+    }
+
+    /// Tells every client that subscribed to the resource `uri` that it reads differently now
+    /// (`notifications/resources/updated`), in both generations: on `subscriptions/listen`, and in the sessions of
+    /// older clients after `resources/subscribe`. Call it after the write that changed it has returned. It waits
+    /// for nobody.
+    pub fn notify(&self, uri: impl Into<Arc<str>>) {
+        self.handle.notify(uri);
+    }
+
+    /// Tells every client of this tenant that `list` has other entries now (`notifications/…/list_changed`).
+    pub fn list_changed(&self, list: List) {
+        self.handle.list_changed(list);
     }
 
     pub(crate) async fn write_as<T, F>(&self, mode: Mode, work: F) -> Result<T>
