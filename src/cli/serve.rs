@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::clock::SystemClock;
 use crate::config::{DEFAULT_CLASS, Flags, PublicUrl, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{Host, Service, serve, stop_signal};
+use crate::host::{Host, Service, raise_file_limit, serve, stop_signal};
 use crate::id::TenantId;
 use crate::telemetry;
 
@@ -47,6 +47,7 @@ pub(super) fn run(host: Host, args: &ServeArgs) -> Result<()> {
     let flags = Flags { listen: args.listen, public_url: args.public_url.clone(), data_dir: None };
     let settings = args.place.settings_with(flags)?;
     telemetry::start();
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -9,7 +9,9 @@ mod public_url;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use figment::value::magic::RelativePathBuf;
 use serde::{Deserialize, Serialize};
 
@@ -82,14 +84,25 @@ pub enum Pack {
 pub struct TenantSettings {
     /// Whether a valid token for an unknown tenant creates it. Off: a token must not make files.
     pub auto_create: bool,
-    /// Tenants open at once. Each costs about 150 KB and up to 9 file descriptors (three a
-    /// connection); beyond it the least recently used idle one is closed.
+    /// Tenants open at once; beyond it the least recently used idle one is closed. Fewer where memory or file
+    /// descriptors allow no more: the log says so at the start.
     pub resident_max: usize,
+    /// What open tenants may take of memory, at 150 KB for each: SQLite does not tell what it is in truth.
+    pub resident_bytes: ByteSize,
+    /// A tenant that nobody has called for so long is closed; its next call opens it again. After a tenth of it
+    /// its readers are closed.
+    #[serde(with = "humantime_serde")]
+    pub idle_after: Duration,
 }
 
 impl Default for TenantSettings {
     fn default() -> Self {
-        Self { auto_create: false, resident_max: 1_000 }
+        Self {
+            auto_create: false,
+            resident_max: 5_000,
+            resident_bytes: ByteSize::gib(1),
+            idle_after: Duration::from_secs(300),
+        }
     }
 }
 

@@ -90,6 +90,11 @@ impl DataDir {
         self.root.join("catalog.db")
     }
 
+    /// Where the file that new tenants are copies of is made.
+    pub(super) fn template(&self) -> PathBuf {
+        self.root.join("template.db")
+    }
+
     /// Two hex digits between, so that no folder holds more than some hundreds of 100,000 tenants.
     pub(super) fn tenant_dir(&self, tenant: &TenantId) -> PathBuf {
         let hash = digest::digest(&digest::SHA256, tenant.as_str().as_bytes());

@@ -49,24 +49,32 @@ impl Migrations {
         Self { owner: "app", steps }
     }
 
+    /// How many steps the file has behind it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the file is newer than this program.
+    pub(super) fn check(&self, conn: &Connection) -> Result<usize> {
+        let (done, known) = (self.version(conn)?, self.steps.len());
+        if done <= known {
+            return Ok(done);
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the database is at version {done} of its {} schema and this program knows {known}: \
+                 run a newer program; the file was left as it is",
+                self.owner
+            ),
+        ))
+    }
+
     /// Brings `conn`'s file up to date.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]: the file is newer than this program, or a step failed; the file is
     /// then as it was before that step.
     pub(super) fn apply(&self, conn: &mut Connection) -> Result<()> {
-        let done = self.version(conn)?;
-        let known = self.steps.len();
-        if done > known {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "the database is at version {done} of its {} schema and this program knows {known}: \
-                     run a newer program; the file was left as it is",
-                    self.owner
-                ),
-            ));
-        }
+        let done = self.check(conn)?;
         for (at, step) in self.steps.iter().enumerate().skip(done) {
             self.step(conn, at + 1, step).map_err(|error| {
                 Error::new(

@@ -6,10 +6,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::authorizer::Authorizer;
-use super::{DataDir, Migrations, ReaderThreads, Readers, Watch, Writer, limits, pause};
+use super::{DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, pause};
 use crate::config::{Durability, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -45,14 +46,29 @@ impl Database {
         dir: &DataDir,
         tenant: &TenantId,
         settings: &FileSettings,
-        app: &Migrations,
+        template: &Template,
+        threads: &ReaderThreads,
+    ) -> Result<Self> {
+        Self::open_file(dir, tenant, settings, template, threads).map_err(unopened)
+    }
+
+    fn open_file(
+        dir: &DataDir,
+        tenant: &TenantId,
+        settings: &FileSettings,
+        template: &Template,
         threads: &ReaderThreads,
     ) -> Result<Self> {
         let path = dir.tenant_file(tenant)?;
         let conn = pause::on_disk(|| {
+            template.copy_to(&path, dir)?;
             let mut conn = connect(&path, settings.durability)?;
-            Migrations::of_host().apply(&mut conn)?;
-            app.apply(&mut conn)?;
+            // Closed for being newer than this program, it keeps even the log that its own program left.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            let owners = [&Migrations::of_host(), template.app()];
+            owners.into_iter().try_for_each(|owner| owner.check(&conn).map(drop))?;
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+            owners.into_iter().try_for_each(|owner| owner.apply(&mut conn))?;
             Result::<Connection>::Ok(conn)
         })?;
         let pages = settings.limits.database_bytes.as_u64() / PAGE_BYTES;
@@ -63,6 +79,16 @@ impl Database {
             readers: Readers::new(&path, settings, threads),
         })
     }
+}
+
+/// Whatever SQLite says while it opens a file, the caller can only come back later: an operator has to act.
+fn unopened(error: Error) -> Error {
+    let said = match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Busy => return error,
+        ErrorKind::Limit => "the disk is full: the tenant's database can't be opened until an operator makes room",
+        _ => "the tenant's database can't be opened at present: an operator has to look at it",
+    };
+    Error::new(ErrorKind::Unavailable, said).with_source(error)
 }
 
 /// The callbacks of a connection, a writer's or a reader's.
@@ -88,7 +114,7 @@ pub(crate) fn open_catalog(dir: &DataDir) -> Result<Connection> {
     Ok(conn)
 }
 
-fn connect(path: &Path, durability: Durability) -> Result<Connection> {
+pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection> {
     make_private(path)?;
     let conn = Connection::open_with_flags(path, flags())?;
     settle(&conn)?;

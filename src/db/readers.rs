@@ -1,8 +1,9 @@
 //! Connections that can only read, lent from a small pool per tenant.
 
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
@@ -12,7 +13,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::authorizer::Mode;
 use super::open::{Guards, flags, settle};
-use super::{FileSettings, limits};
+use super::{FileSettings, limits as bounds};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,32 +31,29 @@ impl ReaderThreads {
 
 /// A tenant's readers. Opened when first needed, at most `limits.readers` of them.
 pub(crate) struct Readers {
-    pool: Pool<SqliteConnectionManager>,
+    pool: Mutex<Pool<SqliteConnectionManager>>,
+    path: PathBuf,
     limits: Limits,
+    threads: ReaderThreads,
 }
 
 impl Readers {
     pub(super) fn new(path: &Path, settings: &FileSettings, threads: &ReaderThreads) -> Self {
-        let value_bytes = settings.limits.value_bytes.as_u64();
-        let manager = SqliteConnectionManager::file(path)
-            .with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE)
-            .with_init(move |conn| {
-                settle(conn)?;
-                conn.pragma_update(None, "query_only", true)?;
-                conn.set_prepared_statement_cache_capacity(16);
-                limits::restrict(conn, value_bytes)
-            });
-        let pool = Pool::builder()
-            .max_size(u32::try_from(settings.limits.readers).unwrap_or(u32::MAX))
-            .min_idle(Some(0))
-            // No reaper: it would wake for every tenant, and hibernation closes readers anyway.
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_on_check_out(false)
-            .connection_timeout(Duration::from_secs(5))
-            .thread_pool(threads.0.clone())
-            .build_unchecked(manager);
-        Self { pool, limits: settings.limits.clone() }
+        let limits = settings.limits.clone();
+        let pool = Mutex::new(pool(path, &limits, threads));
+        Self { pool, path: path.to_path_buf(), limits, threads: threads.clone() }
+    }
+
+    /// Closes those that nobody reads with, and the others when they come back.
+    pub(crate) fn shed(&self) {
+        let fresh = pool(&self.path, &self.limits, &self.threads);
+        let old = mem::replace(&mut *self.pool(), fresh);
+        // Not under the lock: the last of a pool closes its files.
+        drop(old);
+    }
+
+    fn pool(&self) -> MutexGuard<'_, Pool<SqliteConnectionManager>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` on a reader, inside one read transaction: every statement sees the same state.
@@ -64,7 +62,8 @@ impl Readers {
     /// # Errors
     /// What `work` returns; [`ErrorKind::Limit`] past the statement deadline.
     pub(crate) fn read<T>(&self, mode: Mode, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let mut conn = self.pool.get().map_err(|error| {
+        let pool = self.pool().clone();
+        let mut conn = pool.get().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "the tenant's database can't be opened for reading").with_source(error)
         })?;
         let Guards { watch, authorizer } = guards(&mut conn)?;
@@ -72,8 +71,31 @@ impl Readers {
         let result = watch.limited(self.limits.statement_deadline, || authorizer.during(mode, || work(&tx)));
         // Nothing was written; dropping rolls back. A panic of `work` does so too.
         drop(tx);
-        result.map_err(|error| limits::name_bound(error, &self.limits))
+        result.map_err(|error| bounds::name_bound(error, &self.limits))
     }
+}
+
+/// An empty pool, which costs a microsecond.
+fn pool(path: &Path, limits: &Limits, threads: &ReaderThreads) -> Pool<SqliteConnectionManager> {
+    let value_bytes = limits.value_bytes.as_u64();
+    let manager = SqliteConnectionManager::file(path).with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE).with_init(
+        move |conn| {
+            settle(conn)?;
+            conn.pragma_update(None, "query_only", true)?;
+            conn.set_prepared_statement_cache_capacity(16);
+            bounds::restrict(conn, value_bytes)
+        },
+    );
+    Pool::builder()
+        .max_size(u32::try_from(limits.readers).unwrap_or(u32::MAX))
+        .min_idle(Some(0))
+        // No reaper: it would wake for every tenant, and hibernation closes readers anyway.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_on_check_out(false)
+        .connection_timeout(Duration::from_secs(5))
+        .thread_pool(threads.0.clone())
+        .build_unchecked(manager)
 }
 
 /// The callbacks of a lent connection. Once per connection, for a new authorizer would make SQLite
@@ -89,6 +111,6 @@ fn guards(conn: &mut PooledConnection<SqliteConnectionManager>) -> Result<Guards
 
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Readers({} open)", self.pool.state().connections)
+        write!(f, "Readers({} open)", self.pool().state().connections)
     }
 }

@@ -43,6 +43,14 @@ impl Writer {
         }
     }
 
+    /// Lets go of prepared statements and of cached pages.
+    pub(crate) fn rest(&self) {
+        self.conn.flush_prepared_statement_cache();
+        if let Err(error) = self.conn.execute_batch("PRAGMA shrink_memory") {
+            tracing::warn!(%error, "a connection keeps its memory");
+        }
+    }
+
     /// Copies the log back, empties it and closes the file. The readers must be gone.
     ///
     /// # Errors

@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Host;
+use super::residency::residency;
 use crate::ask::StateKeys;
 use crate::auth::{Authenticate, JwtVerifier, KeyRing};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Class, DEFAULT_CLASS, PublicUrl, Settings};
-use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads};
+use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads, Template};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::Edge;
@@ -105,7 +106,7 @@ fn registry(
     let housekeeping = Arc::new(Credit::default());
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
-    let app = Arc::new(Migrations::of_app(host.migrations));
+    let template = Template::new(Migrations::of_app(host.migrations));
     let classes = Arc::new(settings.classes()?);
     let endpoint = EndpointSettings {
         packs: Arc::new(Packs::new(host.packs.as_deref().unwrap_or(&settings.packs))),
@@ -116,8 +117,9 @@ fn registry(
         stdio,
     };
     let (make, clock, auto_create) = (host.make, host.clock, settings.tenants.auto_create);
-    Ok(Registry::new(settings.tenants.resident_max, move |tenant| {
-        let (dir, catalog, app, threads) = (dir.clone(), Arc::clone(&catalog), Arc::clone(&app), threads.clone());
+    let readers = classes.values().map(|class| class.limits.readers).max().unwrap_or(0);
+    Ok(Registry::new(residency(&settings.tenants, readers), move |tenant| {
+        let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
         let (classes, endpoint, clock, make) =
             (Arc::clone(&classes), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
@@ -126,7 +128,7 @@ fn registry(
             let open = move || {
                 let class = admit(&catalog, &id, auto_create, &*clock)?;
                 let file = file_settings(&classes, &class, &id)?;
-                let database = Database::open(&dir, &id, &file, &app, &threads)?;
+                let database = Database::open(&dir, &id, &file, &template, &threads)?;
                 Result::<_>::Ok((database, file.limits))
             };
             // Closed never; the wait is bounded by the openings before this one.

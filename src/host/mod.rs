@@ -1,6 +1,7 @@
 //! [`Host`]: what an embedder says, and what becomes of it. Everything is wired here and nowhere else.
 
 mod assemble;
+mod residency;
 mod serve;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::tenant::{Handle, Tenant};
 
 pub use assemble::Service;
 pub(crate) use assemble::keys_of;
+pub(crate) use residency::raise_file_limit;
 pub use serve::serve;
 pub(crate) use serve::stop_signal;
 

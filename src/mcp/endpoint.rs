@@ -89,6 +89,10 @@ impl Resident for Hosted {
         self.endpoint.is_busy()
     }
 
+    async fn rest(&self) {
+        self.tenant.rest().await;
+    }
+
     async fn close(&self) {
         self.endpoint.close().await;
         // The actor logs why, if it can't; there is nobody else to tell.

@@ -18,6 +18,8 @@ const GROUPS_A_TURN: usize = 8;
 pub(super) enum Message {
     /// Run this and answer after the commit.
     Write(Box<dyn WriteJob>),
+    /// Let go of what can be had again in an instant.
+    Rest,
     /// Finish what waits, close the file, then say so.
     Close(oneshot::Sender<Result<()>>),
 }
@@ -104,6 +106,7 @@ impl Desk {
     fn take(&mut self, message: Message, jobs: &mut Jobs) -> ControlFlow<()> {
         match message {
             Message::Write(job) => jobs.push(job),
+            Message::Rest => self.writer.rest(),
             Message::Close(done) => {
                 self.closing.push(done);
                 return ControlFlow::Break(());

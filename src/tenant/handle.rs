@@ -118,11 +118,25 @@ impl Handle {
         self.0.mailbox.is_closed()
     }
 
+    /// Lets go of what can be had again in an instant: readers, prepared statements, cached pages.
+    pub(crate) async fn rest(&self) {
+        // A mailbox that is full is not at rest.
+        let _ = self.0.mailbox.try_send(Message::Rest);
+        self.shed().await;
+    }
+
+    async fn shed(&self) {
+        let shed = self.clone();
+        // If no thread can be had, they stay open.
+        let _ = self.0.executor.run(&self.0.credit, move || shed.0.readers.shed()).await;
+    }
+
     /// Waits for what is queued, closes the file. The caller sees to it that nobody uses the tenant.
     ///
     /// # Errors
     /// As [`crate::db::Writer::close`].
     pub(crate) async fn close(&self) -> Result<()> {
+        self.shed().await;
         let (done, closed) = oneshot::channel();
         if self.0.mailbox.send(Message::Close(done)).await.is_err() {
             return Ok(());

@@ -29,4 +29,4 @@ pub use handle::Tenant;
 pub use news::List;
 pub(crate) use news::News;
 pub(crate) use quota::{Place, Running, Stream};
-pub(crate) use registry::{Registry, Resident};
+pub(crate) use registry::{Registry, Residency, Resident};

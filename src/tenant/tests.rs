@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{Executor, Handle};
 use crate::config::{Durability, Limits};
-use crate::db::{DataDir, Database, FileSettings, Migrations, Mode, ReaderThreads};
+use crate::db::{DataDir, Database, FileSettings, Migrations, Mode, ReaderThreads, Template};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
@@ -14,8 +14,8 @@ fn open(dir: &TempDir, limits: Limits) -> Handle {
     let id = TenantId::parse("acme").expect("a name");
     let data = DataDir::open(dir.path()).expect("a folder");
     let file = FileSettings { durability: Durability::Full, limits: limits.clone() };
-    let app = Migrations::of_app(Vec::new());
-    let database = Database::open(&data, &id, &file, &app, &ReaderThreads::start()).expect("a file");
+    let template = Template::new(Migrations::of_app(Vec::new()));
+    let database = Database::open(&data, &id, &file, &template, &ReaderThreads::start()).expect("a file");
     Handle::start(id, database, limits, Executor::default())
 }
 

@@ -232,18 +232,6 @@ async fn busy_tenants_are_not_closed_for_another() {
     host.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_opens_a_tenant_once() {
-    let shared = Shared::default();
-    let host = start(shared.host(), &["a"], |settings| settings.limits.concurrent_calls = 1_000);
-    let answers = soon(join_all((0..200).map(|_| host.call("a", "bump", json!({}))))).await;
-    let mut seen: Vec<_> = answers.iter().map(|answer| content(answer)["value"].as_u64().expect("a number")).collect();
-    seen.sort_unstable();
-    assert_eq!(seen, (1..=200).collect::<Vec<_>>());
-    assert_eq!(shared.made(), 1);
-    host.close().await;
-}
-
 /// Who sends half a request and waits holds nothing for long.
 #[tokio::test]
 async fn a_body_that_does_not_come_is_not_awaited() {

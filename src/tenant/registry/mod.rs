@@ -1,0 +1,323 @@
+//! Which tenants are open. A cache: it opens what is asked for, once, lets go of what is idle, and closes the
+//! least recently used to make room. It is generic over what is open, so that it can know nothing above it.
+
+mod idle;
+mod quarantine;
+mod sweeper;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use self::idle::{Idle, Place};
+use self::quarantine::Quarantine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::TenantId;
+
+/// What the registry keeps open.
+pub(crate) trait Resident: Send + Sync + 'static {
+    /// Whether it has ended on its own, so that it has to be opened anew.
+    fn is_closed(&self) -> bool;
+    /// Whether work goes on in it that nobody holds it for: it is then not idle.
+    fn is_busy(&self) -> bool;
+    /// Lets go of what it can open again in an instant. Called when nobody has held it for a while.
+    fn rest(&self) -> impl Future<Output = ()> + Send;
+    /// Closes it. Called once, when nobody holds it.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// How many tenants are open, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Residency {
+    /// At most so many.
+    pub most: usize,
+    /// The key that a refusal names: what made it that number.
+    pub bound: &'static str,
+    /// One that nobody has held for so long is closed.
+    pub idle_after: Duration,
+}
+
+type Opened<R> = Pin<Box<dyn Future<Output = Result<R>> + Send>>;
+type Open<R> = Box<dyn Fn(TenantId) -> Opened<R> + Send + Sync>;
+
+/// The open tenants. Cheap to clone.
+pub(crate) struct Registry<R>(Arc<Shared<R>>);
+
+struct Shared<R> {
+    tenants: Mutex<Tenants<R>>,
+    residency: Residency,
+    open: Open<R>,
+}
+
+struct Tenants<R> {
+    slots: HashMap<TenantId, Slot<R>>,
+    idle: Idle,
+    quarantine: Quarantine,
+    /// Nothing is to be open any more.
+    ended: bool,
+}
+
+struct Slot<R> {
+    /// Falls with the slot: who waits on it then looks again.
+    state: watch::Sender<State<R>>,
+    leases: usize,
+    /// While it is open and nobody holds it.
+    idle: Option<Place>,
+}
+
+enum State<R> {
+    Opening,
+    Open(Arc<R>),
+    /// Told to those who waited for the opening; the slot is gone by then.
+    Failed(Error),
+    Closing,
+}
+
+/// Keeps a tenant open while it is held.
+pub(crate) struct Lease<R: Resident> {
+    value: Arc<R>,
+    tenant: TenantId,
+    registry: Registry<R>,
+}
+
+impl<R> Clone for Registry<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<R: Resident> Registry<R> {
+    /// An empty registry that opens tenants with `open`. Inside a runtime, for it closes what is idle.
+    pub(crate) fn new<F, O>(residency: Residency, open: F) -> Self
+    where
+        F: Fn(TenantId) -> O + Send + Sync + 'static,
+        O: Future<Output = Result<R>> + Send + 'static,
+    {
+        let open: Open<R> = Box::new(move |tenant| Box::pin(open(tenant)));
+        let tenants =
+            Tenants { slots: HashMap::new(), idle: Idle::default(), quarantine: Quarantine::default(), ended: false };
+        let shared = Arc::new(Shared { tenants: Mutex::new(tenants), residency, open });
+        sweeper::start(&shared);
+        Self(shared)
+    }
+
+    /// The tenant, opened if it was not. Callers who come while it opens share that one opening.
+    ///
+    /// # Errors
+    /// What opening says, and says again until the next try; [`ErrorKind::Busy`] when as
+    /// many tenants are open as may be and none is idle.
+    pub(crate) async fn get(&self, tenant: &TenantId) -> Result<Lease<R>> {
+        loop {
+            let mut settling = {
+                let tenants = &mut *self.tenants();
+                let full = tenants.slots.len() >= self.0.residency.most;
+                match tenants.slots.get_mut(tenant) {
+                    Some(slot) => match slot.open() {
+                        Some(value) if !value.is_closed() => {
+                            slot.leases += 1;
+                            if let Some(place) = slot.idle.take() {
+                                tenants.idle.leave(place);
+                            }
+                            return Ok(Lease { value, tenant: tenant.clone(), registry: self.clone() });
+                        }
+                        Some(_) => self.close(tenants, tenant)?,
+                        None => slot.state.subscribe(),
+                    },
+                    None if tenants.ended => return Err(ended()),
+                    None => match tenants.quarantine.refusal(tenant) {
+                        Some(refusal) => return Err(refusal),
+                        None if full => self.make_room(tenants)?,
+                        None => self.begin(tenants, tenant),
+                    },
+                }
+            };
+            // Ends too when the slot that is waited for falls: it is closed now, or made room.
+            let settled = settling.wait_for(|state| matches!(state, State::Open(_) | State::Failed(_))).await;
+            if let Ok(state) = settled
+                && let State::Failed(error) = &*state
+            {
+                return Err(error.repeat());
+            }
+        }
+    }
+
+    /// Closes every tenant, whoever holds it: for the end of the process.
+    pub(crate) async fn close_all(&self) {
+        let falling: Vec<_> = {
+            let tenants = &mut *self.tenants();
+            tenants.ended = true;
+            let names: Vec<_> = tenants.slots.keys().cloned().collect();
+            names.iter().filter_map(|name| self.close(tenants, name).ok()).collect()
+        };
+        for mut state in falling {
+            // Never true: it ends when the slot falls.
+            let _ = state.wait_for(|_| false).await;
+        }
+    }
+
+    /// Opens in a task of its own: a caller who leaves must not leave it half-way for the others.
+    fn begin(&self, tenants: &mut Tenants<R>, tenant: &TenantId) -> watch::Receiver<State<R>> {
+        let (registry, name) = (self.clone(), tenant.clone());
+        tokio::spawn(async move {
+            let opened = (registry.0.open)(name.clone()).await;
+            let tenants = &mut *registry.tenants();
+            match opened {
+                Ok(value) => {
+                    tenants.quarantine.recovered(&name);
+                    if let Some(slot) = tenants.slots.get_mut(&name) {
+                        slot.idle = Some(tenants.idle.enter(&name));
+                        slot.state.send_replace(State::Open(Arc::new(value)));
+                        if tenants.ended {
+                            let _ = registry.close(tenants, &name);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = tenants.quarantine.failed(&name, error);
+                    if let Some(slot) = tenants.slots.remove(&name) {
+                        slot.state.send_replace(State::Failed(error));
+                    }
+                }
+            }
+        });
+        let (state, settling) = watch::channel(State::Opening);
+        tenants.slots.insert(tenant.clone(), Slot { state, leases: 0, idle: None });
+        settling
+    }
+
+    /// Closes the least recently used tenant that nobody holds; its fall is what to wait for.
+    fn make_room(&self, tenants: &mut Tenants<R>) -> Result<watch::Receiver<State<R>>> {
+        let Residency { most, bound, .. } = self.0.residency;
+        let is_idle = |tenant: &&TenantId| tenants.slots.get(*tenant).is_some_and(Slot::is_idle);
+        let first = tenants.idle.iter().find(is_idle).cloned();
+        match first {
+            Some(first) => self.close(tenants, &first),
+            None => Err(Error::busy(bound, most as u64, Duration::from_secs(1))),
+        }
+    }
+
+    /// The slot stays until the file is closed: whoever wants the tenant meanwhile waits, or two writers
+    /// would own one file. What is not open yet, or closes already, is waited for.
+    fn close(&self, tenants: &mut Tenants<R>, tenant: &TenantId) -> Result<watch::Receiver<State<R>>> {
+        let slot =
+            tenants.slots.get_mut(tenant).ok_or_else(|| Error::internal("a tenant that is not open was closed"))?;
+        if let Some(place) = slot.idle.take() {
+            tenants.idle.leave(place);
+        }
+        if let Some(value) = slot.open() {
+            slot.state.send_replace(State::Closing);
+            let (registry, tenant) = (self.clone(), tenant.clone());
+            tokio::spawn(async move {
+                value.close().await;
+                drop(value);
+                registry.tenants().slots.remove(&tenant);
+            });
+        }
+        Ok(slot.state.subscribe())
+    }
+
+    fn tenants(&self) -> MutexGuard<'_, Tenants<R>> {
+        self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Unavailable, "this server is stopping: send the request again, to another")
+        .with_retry_after(Duration::from_secs(1))
+}
+
+impl<R> Slot<R> {
+    fn open(&self) -> Option<Arc<R>> {
+        match &*self.state.borrow() {
+            State::Open(value) => Some(Arc::clone(value)),
+            _ => None,
+        }
+    }
+}
+
+impl<R: Resident> Slot<R> {
+    fn is_idle(&self) -> bool {
+        self.leases == 0 && self.open().is_some_and(|value| !value.is_busy())
+    }
+}
+
+impl<R: Resident> Deref for Lease<R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        &self.value
+    }
+}
+
+impl<R: Resident> Drop for Lease<R> {
+    fn drop(&mut self) {
+        let tenants = &mut *self.registry.tenants();
+        // Another opening of the same tenant may stand in the slot by now: its leases are not ours.
+        if let Some(slot) = tenants.slots.get_mut(&self.tenant)
+            && slot.open().is_some_and(|open| Arc::ptr_eq(&open, &self.value))
+        {
+            slot.leases -= 1;
+            if slot.leases == 0 {
+                slot.idle = Some(tenants.idle.enter(&self.tenant));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    use super::{Registry, Residency, Resident};
+    use crate::error::{Error, ErrorKind};
+    use crate::id::TenantId;
+
+    struct Never;
+
+    impl Resident for Never {
+        fn is_closed(&self) -> bool {
+            false
+        }
+        fn is_busy(&self) -> bool {
+            false
+        }
+        async fn rest(&self) {}
+        async fn close(&self) {}
+    }
+
+    /// Fifty calls are one try, but for the seconds that they take.
+    #[tokio::test]
+    async fn what_cannot_be_opened_is_not_tried_at_every_call() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&tries);
+        let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+        let registry = Registry::<Never>::new(residency, move |_| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            async { Err(Error::new(ErrorKind::Unavailable, "damaged")) }
+        });
+        let (tenant, begun) = (TenantId::parse("acme").expect("a name"), Instant::now());
+        for _ in 0..50 {
+            let Err(refused) = registry.get(&tenant).await else { panic!("it was opened") };
+            assert!(refused.kind() == ErrorKind::Unavailable && refused.retry_after().is_some());
+        }
+        let most = 1 + begun.elapsed().as_secs();
+        assert!(tries.load(Ordering::SeqCst) as u64 <= most, "{tries:?} tries");
+    }
+
+    #[tokio::test]
+    async fn nothing_opens_after_the_end() {
+        let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+        let registry = Registry::new(residency, |_| async { Ok(Never) });
+        let tenant = TenantId::parse("acme").expect("a name");
+        drop(registry.get(&tenant).await.expect("open"));
+        registry.close_all().await;
+        assert!(registry.get(&tenant).await.is_err());
+    }
+}
