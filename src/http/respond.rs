@@ -40,7 +40,8 @@ pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
         (ErrorKind::Limit, Some("body_bytes")) => (StatusCode::PAYLOAD_TOO_LARGE, REFUSED),
         (ErrorKind::Limit, Some("body_deadline")) => (StatusCode::REQUEST_TIMEOUT, REFUSED),
         // The host's number of open tenants is nothing that this tenant used up.
-        (ErrorKind::Unavailable, _) | (ErrorKind::Busy, None | Some("resident_max")) => {
+        (ErrorKind::Unavailable, _)
+        | (ErrorKind::Busy, None | Some("resident_max" | "resident_bytes" | "open_files")) => {
             (StatusCode::SERVICE_UNAVAILABLE, REFUSED)
         }
         (ErrorKind::Limit | ErrorKind::Busy, _) => (StatusCode::TOO_MANY_REQUESTS, REFUSED),

@@ -109,7 +109,7 @@ async fn memory_bounds_how_many_are_open() {
     let second = async {
         until("it is held", || shared.begun() == 1).await;
         let answer = Ask::tool("bump", &json!({})).of(&host, "b").send(&host).await;
-        let said = answer.expect_refusal(429);
+        let said = answer.expect_refusal(503);
         assert_eq!(said["error"]["data"]["limit"], "resident_bytes", "{said}");
         assert_eq!(said["error"]["data"]["value"], 1, "{said}");
         drop(gate);
