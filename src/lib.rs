@@ -1,9 +1,38 @@
 //! A multi-tenant host for the Model Context Protocol: one actor and one SQLite file per tenant.
 //!
+//! The smallest program:
+//!
 //! ```no_run
 //! use freehold::{Host, Tenant};
+//! use rmcp::{tool, tool_router};
+//!
+//! struct Greeter;
+//!
+//! #[tool_router(server_handler)]
+//! impl Greeter {
+//!     /// Say hello.
+//!     #[tool]
+//!     async fn hello(&self, tenant: Tenant) -> String {
+//!         format!("Hello from {}", tenant.id())
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Host::new(|_tenant| Greeter).run()
+//! }
+//! ```
+//!
+//! `serve --transport stdio` serves it on a pipe, `serve --dev` to two tenants over Streamable HTTP, with the
+//! tool untouched. Any `rmcp` server is hosted as it is, one instance a tenant.
+//!
+//! # State
+//!
+//! A tool that wants state takes one more argument. Its tests need no port and no folder of their own:
+//!
+//! ```
+//! use freehold::{Host, Migration, Tenant};
 //! use rmcp::handler::server::wrapper::{Json, Parameters};
-//! use rmcp::{ServerHandler, schemars, tool, tool_router};
+//! use rmcp::{schemars, tool, tool_router};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Deserialize, schemars::JsonSchema)]
@@ -32,18 +61,43 @@
 //!     }
 //! }
 //!
-//! fn main() -> std::process::ExitCode {
-//!     Host::new(|_tenant| Notes)
-//!         .migrations([freehold::Migration {
-//!             name: "0001_note".into(),
-//!             sql: "CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT".into(),
-//!         }])
-//!         .run()
+//! fn host() -> Host {
+//!     // In a program of one's own: .migrations(freehold::migrations!("migrations"))
+//!     Host::new(|_tenant| Notes).migrations([Migration {
+//!         name: "0001_note.sql".into(),
+//!         sql: "CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT".into(),
+//!     }])
 //! }
+//!
+//! # #[cfg(feature = "testing")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> freehold::Result<()> {
+//! let host = freehold::TestHost::start(host(), |_settings| {})?;
+//! host.create_tenant("acme")?;
+//! host.create_tenant("globex")?;
+//! let kept = host.call("acme", "add", serde_json::json!({ "body": "milk" })).await;
+//! assert_eq!(kept["result"]["structuredContent"]["id"], 1);
+//! let theirs = host.call("globex", "add", serde_json::json!({ "body": "bread" })).await;
+//! assert_eq!(theirs["result"]["structuredContent"]["id"], 1, "another file, another count");
+//! # host.close().await;
+//! # Ok(()) }
+//! # #[cfg(not(feature = "testing"))]
+//! # fn main() {}
 //! ```
 //!
-//! `--transport stdio` serves it on a pipe, `serve --dev` to two tenants over Streamable HTTP, with the
-//! tool untouched.
+//! `write` returns when the commit is durable. What a tool may ask for as an argument: [`Tenant`] (state),
+//! [`Ask`] (questions to the user), [`Tasks`] (work that outlives its call), and all that rmcp has.
+//!
+//! # What rmcp's macros leave to know
+//!
+//! - `#[tool_handler]` without `router = self.tool_router`, and `#[tool_router(server_handler)]` with it, build the
+//!   router anew for each request: right for a handful of tools, a fifth of the speed for fifty. A server of some
+//!   size keeps a `ToolRouter` in a field; `examples/notes` shows it.
+//! - A tool's `Err(String)` is a refusal that the model reads; an `Err(ErrorData)` is an error of the protocol that
+//!   most clients don't show to it. [`Error`] is whichever its kind says.
+//! - Arguments that don't fit come back as a refusal, an unknown tool as -32602.
+//! - The future of a call is dropped when its caller has left. What has to be finished all the same belongs into
+//!   one `write`, or into a task.
 //!
 //! # The map
 //!
@@ -61,6 +115,7 @@ mod clock;
 mod config;
 mod db;
 mod drain;
+mod embed;
 mod error;
 mod host;
 mod http;
@@ -90,14 +145,40 @@ pub use tenant::{List, Tenant};
 #[cfg(feature = "testing")]
 pub use testing::TestHost;
 
-/// The migrations in these files, in this order, as [`Host::migrations`] takes them. Paths begin at the
-/// folder of the calling crate's `Cargo.toml`.
+#[doc(hidden)]
+pub mod __embed {
+    pub use crate::embed::*;
+}
+
+/// The `.sql` files of a folder, in the order of their names, as [`Host::migrations`] takes them. The path
+/// begins at the folder of the calling crate's `Cargo.toml`; the files become part of the program.
 ///
 /// ```ignore
-/// Host::new(|_tenant| Notes).migrations(freehold::migrations!["migrations/0001_note.sql"])
+/// Host::new(|_tenant| Notes).migrations(freehold::migrations!("migrations"))
+/// ```
+///
+/// A file's number is its place in the list: name them `0001_note.sql`, `0002_tag.sql` and so on, and never
+/// change one that a tenant may have. Cargo sees that a file changed and not that one was added: in a `build.rs`,
+/// `println!("cargo:rerun-if-changed=migrations")` tells it.
+///
+/// With a comma in it, the list is the files' own:
+///
+/// ```
+/// let list = freehold::migrations!["examples/notes/migrations/0001_note.sql", "examples/notes/migrations/0002_tag.sql"];
+/// assert_eq!(list.len(), 2);
+/// let folder = freehold::migrations!("examples/notes/migrations");
+/// assert_eq!(folder[1].name, "0002_tag.sql");
+/// assert_eq!(folder[1].sql, list[1].sql);
 /// ```
 #[macro_export]
 macro_rules! migrations {
+    ($folder:literal) => {{
+        #[derive($crate::__embed::RustEmbed)]
+        #[folder = $folder]
+        #[crate_path = "freehold::__embed"]
+        struct Folder;
+        $crate::__embed::migrations::<Folder>()
+    }};
     ($($file:literal),* $(,)?) => {
         [$($crate::Migration {
             name: ::std::borrow::Cow::Borrowed($file),

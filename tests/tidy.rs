@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["auth"],
     &["db"],
-    &["catalog"],
+    &["catalog", "embed"],
     &["tenant"],
     &["ask", "tasks"],
     &["packs"],

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The host of this server.
 pub(crate) fn host() -> Host {
     Host::new(|_tenant| Counter { tool_router: Counter::tool_router() })
-        .migrations(migrations!["examples/counter/0001_counter.sql"])
+        .migrations(migrations!("examples/counter/migrations"))
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -12,6 +12,7 @@ mod kill;
 mod limits;
 mod migrations;
 mod neighbours;
+mod notes;
 mod protocol;
 mod residency;
 mod rust_client;
