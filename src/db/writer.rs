@@ -54,7 +54,7 @@ impl Writer {
     /// Copies the log back, empties it and closes the file. The readers must be gone.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] when SQLite can't: nothing is lost, the next open replays the log.
+    /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) when SQLite can't: nothing is lost, the next open replays the log.
     pub(crate) fn close(self) -> Result<()> {
         pause::on_disk(|| {
             self.pragma("PRAGMA wal_checkpoint(TRUNCATE)")?;

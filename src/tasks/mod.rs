@@ -101,7 +101,7 @@ impl Tasks {
     /// drops it where it waits, and a write that it has begun is still done.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy), [`ErrorKind::Limit`](crate::ErrorKind::Limit) as a
+    /// [`ErrorKind::Busy`], [`ErrorKind::Limit`] as a
     /// JSON-RPC error: `limits.tasks_running` or `limits.tasks` is reached. Within the call, what `work` returns.
     pub async fn run<F, W>(&self, work: F) -> Result<CallToolResponse, ErrorData>
     where
@@ -170,7 +170,7 @@ impl TaskContext {
     /// client's result, unread. `key` is used once in a task. Questions can be asked side by side.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): the work is done within the call, or the key was
+    /// [`ErrorKind::Invalid`]: the work is done within the call, or the key was
     /// used before.
     pub async fn ask(&self, key: &str, request: InputRequest) -> Result<Value> {
         if self.id.is_none() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use freehold::{List, Tenant};
 use rmcp::handler::server::wrapper::Parameters;
 #[expect(deprecated, reason = "the suite has tools that log")]
 use rmcp::model::{
@@ -190,19 +191,15 @@ impl Fixture {
 
     /// Tells whoever listens that the tools have changed.
     #[tool]
-    async fn test_trigger_tool_change(&self) -> String {
-        for sink in self.listening() {
-            let _ = sink.notify_tool_list_changed().await;
-        }
+    async fn test_trigger_tool_change(&self, tenant: Tenant) -> String {
+        tenant.list_changed(List::Tools);
         "Tool list change triggered".to_owned()
     }
 
     /// Tells whoever listens that the prompts have changed.
     #[tool]
-    async fn test_trigger_prompt_change(&self) -> String {
-        for sink in self.listening() {
-            let _ = sink.notify_prompt_list_changed().await;
-        }
+    async fn test_trigger_prompt_change(&self, tenant: Tenant) -> String {
+        tenant.list_changed(List::Prompts);
         "Prompt list change triggered".to_owned()
     }
 }

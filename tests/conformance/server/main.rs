@@ -9,10 +9,6 @@ mod files;
 mod prompts;
 mod tasks;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
 use freehold::{Ask, Host};
 use rmcp::handler::server::router::tool::ToolRouter;
 #[expect(deprecated, reason = "the suite for older clients sets levels and subscribes this way")]
@@ -21,27 +17,20 @@ use rmcp::model::{
     GetSkillRequestParams, GetSkillResult, Implementation, ListPromptsResult, ListResourceTemplatesResult,
     ListResourcesResult, ListSkillsResult, PaginatedRequestParams, ReadResourceDirectoryRequestParams,
     ReadResourceDirectoryResult, ReadResourceRequestParams, ReadResourceResponse, Reference, ServerCapabilities,
-    ServerConfig, SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
+    ServerConfig, SetLevelRequestParams, SubscribeRequestParams, UnsubscribeRequestParams,
 };
-use rmcp::service::{RequestContext, RoleServer, SubscriptionContext, SubscriptionSink};
+use rmcp::service::{RequestContext, RoleServer};
 use rmcp::{ErrorData, ServerHandler, tool_handler};
 
 type Cx = RequestContext<RoleServer>;
 
 struct Fixture {
     tool_router: ToolRouter<Self>,
-    listening: Mutex<HashMap<u64, SubscriptionSink>>,
-    next: AtomicU64,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let tool_router = Self::content_tools() + Self::asking_tools() + Self::task_tools();
-        Self { tool_router, listening: Mutex::default(), next: AtomicU64::new(0) }
-    }
-
-    fn listening(&self) -> Vec<SubscriptionSink> {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        Self { tool_router: Self::content_tools() + Self::asking_tools() + Self::task_tools() }
     }
 }
 
@@ -64,18 +53,6 @@ impl ServerHandler for Fixture {
             .build();
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("freehold-conformance", env!("CARGO_PKG_VERSION")))
-    }
-
-    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
-        Some(requested.supported_by(&self.get_info().capabilities))
-    }
-
-    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let key = self.next.fetch_add(1, Ordering::Relaxed);
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).insert(key, context.sink().clone());
-        context.cancelled().await;
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        Ok(())
     }
 
     async fn list_prompts(&self, _: Option<PaginatedRequestParams>, _: Cx) -> Result<ListPromptsResult, ErrorData> {
