@@ -46,6 +46,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("SystemTime::now", &["clock"], "the time comes in by the door, so that a test can hold it"),
     ("spawn_blocking", &[], "blocking work has one bounded place: tenant/executor"),
     ("unbounded", &[], "a queue without an end is the outage"),
+    ("unsafe", &["db/memory"], "only SQLite's allocator can't be had without"),
     ("set_var", &[], "the environment is shared by every thread"),
     ("process::exit", &["host/serve"], "stopping is in order, but for the second signal"),
     (".unwrap()", &[], "say what was expected, or return the error"),

@@ -44,6 +44,9 @@ pub struct Limits {
     /// The longest that one call may keep the database busy.
     #[serde(with = "humantime_serde")]
     pub statement_deadline: Duration,
+    /// The memory that one call may take of SQLite's, its sorts and temporary tables included. A tenant's
+    /// writer and each of its readers may take as much at once.
+    pub statement_memory: ByteSize,
     /// The size of the tenant's database file.
     pub database_bytes: ByteSize,
     /// One string, blob or row.
@@ -108,6 +111,7 @@ impl Default for Limits {
             reads_waiting: 64,
             queue_deadline: Duration::from_secs(10),
             statement_deadline: Duration::from_secs(5),
+            statement_memory: ByteSize::mib(32),
             database_bytes: ByteSize::gib(1),
             value_bytes: ByteSize::mib(1),
             result_rows: 1_000,

@@ -44,6 +44,7 @@ fn of_code(code: ErrorCode, text: Option<String>, error: rusqlite::Error) -> Err
         // SQLITE_ERROR: syntax, no such table, and the like.
         ErrorCode::Unknown => (ErrorKind::Invalid, said),
         ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly => (ErrorKind::Forbidden, said),
+        // `memory::within` tells how much that is.
         ErrorCode::OutOfMemory => (ErrorKind::Limit, "the statement needs more memory than it may use".to_owned()),
         // Which number it was, only the connection's settings know: `limits::name_bound` tells it.
         ErrorCode::TooBig => return Error::limit(VALUE_BYTES, 0, said).with_source(error),

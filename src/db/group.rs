@@ -193,7 +193,7 @@ impl Here<'_> {
 
     fn job(&self, job: &mut dyn WriteJob) -> Result<()> {
         let Guards { authorizer, watch } = self.guards;
-        let outcome = watch.limited(self.limits.statement_deadline, || {
+        let outcome = watch.limited(self.limits, || {
             authorizer.during(job.mode(), || unpanicked(|| job.run(self.tx)))?;
             // SQLite does not tell an authorizer the new name that an ALTER TABLE gives.
             if authorizer.take_altered() && host_objects(self.tx)? != self.host_objects {

@@ -11,6 +11,7 @@ mod functions;
 mod group;
 mod layout;
 mod limits;
+mod memory;
 mod migrate;
 mod open;
 mod pause;

@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::authorizer::Authorizer;
-use super::{DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, pause};
+use super::{DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, memory, pause};
 use crate::config::{Durability, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -115,6 +115,7 @@ pub(crate) fn open_catalog(dir: &DataDir) -> Result<Connection> {
 }
 
 pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection> {
+    memory::install();
     make_private(path)?;
     let conn = Connection::open_with_flags(path, flags())?;
     settle(&conn)?;
@@ -140,7 +141,9 @@ pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection>
 pub(super) fn settle(conn: &Connection) -> rusqlite::Result<()> {
     // An operator who looks into the file with another program may hold it for a moment.
     conn.busy_timeout(Duration::from_millis(250))?;
-    conn.pragma_update(None, "cache_size", -256)
+    conn.pragma_update(None, "cache_size", -256)?;
+    // On disk they would have no bound; in memory a statement has one.
+    conn.pragma_update(None, "temp_store", "memory")
 }
 
 /// SQLite would make the file readable by whom the umask lets; its log takes over what the file has.

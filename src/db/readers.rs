@@ -68,7 +68,7 @@ impl Readers {
         })?;
         let Guards { watch, authorizer } = guards(&mut conn)?;
         let tx = conn.transaction()?;
-        let result = watch.limited(self.limits.statement_deadline, || authorizer.during(mode, || work(&tx)));
+        let result = watch.limited(&self.limits, || authorizer.during(mode, || work(&tx)));
         // Nothing was written; dropping rolls back. A panic of `work` does so too.
         drop(tx);
         result.map_err(|error| bounds::name_bound(error, &self.limits))

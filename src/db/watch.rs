@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::Connection;
 
-use super::pause;
+use super::{memory, pause};
+use crate::config::Limits;
 use crate::error::{ErrorKind, Result};
 
 /// VM steps between two looks at the clock: some tens of microseconds.
@@ -39,15 +40,18 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Runs `work` with `within` as its deadline; what SQLite interrupts then is told as that limit.
-    pub(super) fn limited<T>(&self, within: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Runs `work` within the deadline and the memory of a statement; what SQLite stops then is told as that
+    /// limit.
+    pub(super) fn limited<T>(&self, limits: &Limits, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let within = limits.statement_deadline;
         let at = self.origin.elapsed() + within;
         self.deadline.store(u64::try_from(at.as_nanos()).unwrap_or(NEVER), Ordering::Relaxed);
-        let result = work();
+        let until = Instant::now().checked_add(within);
+        let result = memory::within(limits.statement_memory.as_u64(), until, work);
         let over = self.is_over();
         self.deadline.store(NEVER, Ordering::Relaxed);
         match result {
-            Err(error) if over && error.kind() == ErrorKind::Limit => {
+            Err(error) if over && error.kind() == ErrorKind::Limit && error.bound().is_none() => {
                 let millis = u64::try_from(within.as_millis()).unwrap_or(NEVER);
                 let said = format!(
                     "stopped after {millis} ms, nothing was changed: \

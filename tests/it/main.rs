@@ -22,3 +22,4 @@ mod sql_bounds;
 mod sql_refused;
 mod support;
 mod tasks;
+mod threats;
