@@ -1,7 +1,8 @@
 //! How close the host comes to bare rmcp and to bare SQLite, as ratios inside one run.
 //!
-//! `cargo bench` (or `make bench`) runs it large; `cargo test` runs it small, so that it can't rot. The
-//! two servers of the first comparison run in processes of their own, with the load in a third.
+//! `cargo bench` (or `make bench`) runs it large; `cargo test` runs it small, so that it can't rot. It ends
+//! with one table. Servers run in processes of their own, with the load in another. It fails when something
+//! does not work, and never for being slow.
 
 #![expect(
     clippy::print_stdout,
@@ -14,20 +15,20 @@
 mod counter;
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freehold::{Tenant, TestHost};
 use support::bare_sqlite::{BUMP, Files, KEY, READ};
 use support::load::Load;
-use support::pair::paired;
+use support::pair::{Pairs, paired};
+use support::process::{Server, token};
 use support::report::Report;
 use support::request::modern_call;
-use support::{bare_rmcp, pair};
+use support::table::Table;
+use support::{Done, bare_rmcp, noise, residents};
 
 const TENANTS: usize = 64;
 
@@ -39,20 +40,43 @@ struct Size {
     calls: usize,
     writes: usize,
     threads: &'static [usize],
+    residents: usize,
+    registered: usize,
+    /// How long the quiet ones listen.
+    listen: Duration,
     bound: Duration,
 }
 
-const LARGE: Size =
-    Size { rounds: 5, calls: 60_000, writes: 300, threads: &[8, 16, 32, 64], bound: Duration::from_secs(20) };
-const SMALL: Size = Size { rounds: 1, calls: 200, writes: 2, threads: &[8], bound: Duration::from_secs(20) };
+const LARGE: Size = Size {
+    rounds: 5,
+    calls: 60_000,
+    writes: 300,
+    threads: &[8, 16, 32, 64],
+    residents: 2_000,
+    registered: 100_000,
+    listen: Duration::from_secs(4),
+    bound: Duration::from_secs(20),
+};
+const SMALL: Size = Size {
+    rounds: 1,
+    calls: 200,
+    writes: 2,
+    threads: &[8],
+    residents: 8,
+    registered: 1_000,
+    listen: Duration::from_millis(100),
+    bound: Duration::from_secs(20),
+};
 
-type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;
+const RATES_OFF: [(&str, &str); 2] =
+    [("FREEHOLD_LIMITS__REQUESTS_PER_SECOND", "0"), ("FREEHOLD_LIMITS__PRINCIPAL_REQUESTS_PER_SECOND", "0")];
 
 fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
         "serve" | "token" => return counter::host().run(),
         "bare" => return told(bare()),
+        "residents" => return told(report()),
         _ => {}
     }
     let size = if std::env::args().any(|argument| argument == "--bench") { LARGE } else { SMALL };
@@ -77,32 +101,41 @@ async fn bare() -> Done {
 }
 
 #[tokio::main]
+async fn report() -> Done {
+    residents::report(std::env::args().nth(2).ok_or("how many?")?.parse()?).await
+}
+
+#[tokio::main]
 async fn compare(size: &Size) -> Done {
-    // A name runs that one alone: `cargo bench --bench host -- writes`.
-    let named = |name: &str| std::env::args().any(|argument| argument == name);
-    let all = !["calls", "writes", "reads"].into_iter().any(named);
-    if all || named("calls") {
-        calls(size).await?;
+    const NAMES: [&str; 9] = ["calls", "writes", "group", "reads", "wake", "memory", "registered", "engine", "noise"];
+    // Names run those alone: `cargo bench --bench host -- writes reads`.
+    let given: Vec<_> = std::env::args().filter(|argument| NAMES.contains(&argument.as_str())).collect();
+    let mut table = Table::default();
+    for name in NAMES.into_iter().filter(|name| given.is_empty() || given.iter().any(|one| one == name)) {
+        match name {
+            "calls" => calls(size, &mut table).await?,
+            "writes" => writes(size, &mut table).await?,
+            "group" => group(size, &mut table).await?,
+            "reads" => reads(size, &mut table).await?,
+            "wake" => residents::wake(TENANTS.min(size.residents), size.rounds, &mut table).await?,
+            "memory" => residents::memory(size.residents, &mut table)?,
+            "registered" => residents::registered(size.registered, size.rounds, &mut table)?,
+            "engine" => noise::inside(size.rounds.min(3), size.listen, &mut table).await?,
+            _ => noise::through_http(size.rounds.min(3), size.listen, &mut table).await?,
+        }
+        eprintln!("{name}: done");
     }
-    if all || named("writes") {
-        writes(size).await?;
-    }
-    if all || named("reads") {
-        reads(size).await?;
-    }
+    print!("{table}");
     Ok(())
 }
 
 /// `tools/call` of a pure tool: through token, routing, limits and log, against rmcp and axum alone.
-async fn calls(size: &Size) -> Done {
+async fn calls(size: &Size, table: &mut Table) -> Done {
     let dir = tempfile::tempdir()?;
     let data = dir.path().to_str().ok_or("a path that is text")?;
-    let host = Server::start(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data])?;
-    let bare = Server::start(&["bare"])?;
-    let issued = Command::new(std::env::current_exe()?)
-        .args(["token", "issue", "--tenant", "acme", "--data-dir", data])
-        .output()?;
-    let token = String::from_utf8(issued.stdout)?;
+    let host = Server::start(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data], &RATES_OFF)?;
+    let bare = Server::start(&["bare"], &[])?;
+    let token = token(data, "acme")?;
     let call = || modern_call("add", r#"{"a":2,"b":3}"#);
     let load = |server: &Server, request: Vec<u8>, calls| Load {
         addr: server.addr,
@@ -111,8 +144,9 @@ async fn calls(size: &Size) -> Done {
         connections: 16,
         calls,
         deadline: size.bound,
+        every: Duration::ZERO,
     };
-    let ours = |calls| load(&host, call().bearer(token.trim()).post("/mcp", &host.addr.to_string()), calls);
+    let ours = |calls| load(&host, call().bearer(&token).post("/mcp", &host.addr.to_string()), calls);
     let theirs = |calls| load(&bare, call().post(bare_rmcp::PATH, &bare.addr.to_string()), calls);
     let warm = size.calls / 20 + 1;
     let _warm = (ours(warm).run().await, theirs(warm).run().await);
@@ -122,13 +156,13 @@ async fn calls(size: &Size) -> Done {
     if failures > 0 {
         return Err(format!("{failures} calls failed").into());
     }
-    print("modern tools/call of add ÷ bare rmcp + axum, calls/s", &pairs, Report::per_second, "goal ≥ 0.85");
-    print("  the same, p99", &pairs, |report| report.p99.as_secs_f64() * 1e3, "ms, goal ≤ 1.3");
+    row(table, "modern tools/call of add ÷ bare rmcp + axum", &pairs, Report::per_second, "/s", "≥ 0.85");
+    row(table, "  the same, p99", &pairs, |report| report.p99.as_secs_f64() * 1e3, "ms", "≤ 1.3");
     Ok(())
 }
 
 /// One-row durable writes of 64 tenants at once, against bare rusqlite with its best number of threads.
-async fn writes(size: &Size) -> Done {
+async fn writes(size: &Size, table: &mut Table) -> Done {
     let bare_dir = tempfile::tempdir()?;
     let host = host()?;
     let tenants = tenants(&host).await?;
@@ -139,18 +173,30 @@ async fn writes(size: &Size) -> Done {
         async || files.best(size.writes, size.threads, size.bound).map_or(f64::NAN, |(_, rate)| rate),
     )
     .await;
-    print(
-        "durable one-row writes, 64 tenants ÷ bare rusqlite at its best, commits/s",
-        &pairs,
-        |rate| *rate,
-        "goal ≥ 0.5",
-    );
+    row(table, "durable one-row writes, 64 tenants ÷ bare rusqlite at its best", &pairs, |rate| *rate, "/s", "≥ 0.8");
+    host.close().await;
+    Ok(())
+}
+
+/// One tenant's durable writes: 64 callers at once against one who waits for each.
+async fn group(size: &Size, table: &mut Table) -> Done {
+    let host = host()?;
+    let tenant = host.tenant("tenant").await?;
+    let crowd = vec![tenant.clone(); TENANTS];
+    commits(&crowd, 1).await;
+    let pairs = paired(
+        size.rounds,
+        async || commits(&crowd, size.writes).await,
+        async || commits(&crowd[..1], size.writes).await,
+    )
+    .await;
+    row(table, "one tenant's durable writes, 64 callers ÷ one at a time", &pairs, |rate| *rate, "/s", "≥ 10");
     host.close().await;
     Ok(())
 }
 
 /// Point reads of 64 tenants at once, against `spawn_blocking` and a connection each.
-async fn reads(size: &Size) -> Done {
+async fn reads(size: &Size, table: &mut Table) -> Done {
     let bare_dir = tempfile::tempdir()?;
     let host = host()?;
     let tenants = tenants(&host).await?;
@@ -168,7 +214,7 @@ async fn reads(size: &Size) -> Done {
         async || files.reads(TENANTS, each * TENANTS, size.bound).await.map_or(f64::NAN, |report| report.per_second()),
     )
     .await;
-    print("small reads, 64 tenants ÷ bare rusqlite on a blocking pool, reads/s", &pairs, |rate| *rate, "goal ≥ 0.8");
+    row(table, "small reads, 64 tenants ÷ bare rusqlite on a blocking pool", &pairs, |rate| *rate, "/s", "≥ 0.8");
     host.close().await;
     Ok(())
 }
@@ -219,39 +265,14 @@ where
     if failed > 0 { f64::NAN } else { (each * tenants.len()) as f64 / begun.elapsed().as_secs_f64() }
 }
 
-fn print<T>(what: &str, pairs: &pair::Pairs<T>, of: impl Fn(&T) -> f64 + Copy, goal: &str) {
+fn row<T>(
+    table: &mut Table,
+    work: &str,
+    pairs: &Pairs<T>,
+    of: impl Fn(&T) -> f64 + Copy,
+    unit: &str,
+    goal: &'static str,
+) {
     let (ours, theirs) = pairs.medians(of);
-    println!("{what}: ratio {:.2} (medians {ours:.1} and {theirs:.1}; {goal})", pairs.ratio(of));
-}
-
-/// A process of this same program, ended with this value.
-struct Server {
-    process: Child,
-    addr: SocketAddr,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Done<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            // One tenant at full speed is what is measured.
-            .envs(
-                ["FREEHOLD_LIMITS__REQUESTS_PER_SECOND", "FREEHOLD_LIMITS__PRINCIPAL_REQUESTS_PER_SECOND"]
-                    .map(|rate| (rate, "0")),
-            )
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().ok_or("no pipe")?).read_line(&mut line)?;
-        let addr = line.trim().strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix("/mcp"));
-        Ok(Self { addr: addr.ok_or_else(|| format!("it said {line:?}"))?.parse()?, process })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    table.ratio(work, ours, theirs, unit, pairs.ratio(of), goal);
 }

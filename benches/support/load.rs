@@ -34,6 +34,8 @@ pub struct Load {
     pub connections: usize,
     pub calls: usize,
     pub deadline: Duration,
+    /// A connection's pace: a call in this time at most. Zero: it sends when it has its answer.
+    pub every: Duration,
 }
 
 impl Load {
@@ -96,6 +98,9 @@ impl Load {
                 match outcome {
                     Ok(true) => tally.latencies.push(start.elapsed()),
                     Ok(false) | Err(_) => tally.failures += 1,
+                }
+                if !self.every.is_zero() {
+                    tokio::time::sleep_until((start + self.every).into()).await;
                 }
                 client = match outcome {
                     Ok(_) => Some(current),

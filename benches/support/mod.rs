@@ -1,11 +1,16 @@
 //! What the benches share: a load generator, the baselines they are held against, and pairing.
-//! It knows nothing of the host itself.
-#![expect(dead_code, reason = "each bench uses a part of it")]
 
 pub mod bare_rmcp;
 pub mod bare_sqlite;
 pub mod load;
+pub mod noise;
 pub mod pair;
+pub mod process;
 pub mod report;
 pub mod request;
+pub mod residents;
 mod response;
+pub mod table;
+
+/// What a bench comes to, or why not.
+pub type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;

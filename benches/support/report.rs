@@ -11,13 +11,15 @@ pub struct Report {
     pub elapsed: Duration,
     pub p50: Duration,
     pub p99: Duration,
+    pub max: Duration,
 }
 
 impl Report {
     pub fn new(mut latencies: Vec<Duration>, failures: usize, elapsed: Duration) -> Self {
         latencies.sort_unstable();
         let (p50, p99) = (percentile(&latencies, 50), percentile(&latencies, 99));
-        Self { calls: latencies.len(), failures, elapsed, p50, p99 }
+        let max = latencies.last().copied().unwrap_or_default();
+        Self { calls: latencies.len(), failures, elapsed, p50, p99, max }
     }
 
     pub fn per_second(&self) -> f64 {

@@ -1,0 +1,165 @@
+//! Owns what tenants cost while nobody calls: their memory, their wake, and the start of a host that has many.
+
+use std::time::{Duration, Instant};
+
+use freehold::{TestHost, rusqlite};
+
+use super::Done;
+use super::bare_sqlite::{BUMP, KEY, READ};
+use super::pair::median;
+use super::process::{Server, resident, said};
+use super::table::Table;
+use crate::counter;
+
+/// Rows of the memory report, in KiB for each tenant: awake, at rest, hibernated.
+type Costs = [f64; 3];
+
+/// In a process of its own: wakes `tenants`, waits until they rest and until they hibernate, and prints what each took.
+pub async fn report(tenants: usize) -> Done {
+    // They rest after a tenth of it.
+    let idle_after = Duration::from_secs(if tenants > 100 { 60 } else { 2 });
+    let host = TestHost::start(counter::host(), |settings| {
+        settings.tenants.auto_create = true;
+        settings.tenants.idle_after = idle_after;
+        settings.tenants.resident_max = tenants;
+    })?;
+    // What a process has once, whoever comes first.
+    use_once(&host, "first").await?;
+    let before = resident("self")?;
+    let each = |now: u64| (now as f64 - before as f64) / tenants as f64;
+    for number in 0..tenants {
+        use_once(&host, &format!("tenant-{number}")).await?;
+    }
+    let awake = each(resident("self")?);
+    tokio::time::sleep(idle_after / 4).await;
+    let resting = each(resident("self")?);
+    let gone = async {
+        while open_files()? > 3 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Done::Ok(())
+    };
+    tokio::time::timeout(idle_after * 4, gone).await??;
+    println!("{awake} {resting} {}", each(resident("self")?));
+    host.close().await;
+    Ok(())
+}
+
+async fn use_once(host: &TestHost, name: &str) -> Done {
+    let tenant = host.tenant(name).await?;
+    tenant.write(|tx| Ok(tx.prepare_cached(BUMP)?.query_row([KEY], |row| row.get::<_, i64>(0))?)).await?;
+    tenant.read(|conn| Ok(conn.prepare_cached(READ)?.query_row([KEY], |row| row.get::<_, i64>(0))?)).await?;
+    Ok(())
+}
+
+/// Tenants' files that this process has open.
+fn open_files() -> Done<usize> {
+    let links = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    Ok(links.filter(|path| path.ends_with("tenant.db")).count())
+}
+
+/// Memory for each of `tenants`.
+pub fn memory(tenants: usize, table: &mut Table) -> Done {
+    let line = said(&["residents", &tenants.to_string()])?;
+    let costs: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
+    let [awake, resting, gone]: Costs = costs.try_into().map_err(|_| "three figures")?;
+    let told = |kib: f64| format!("{kib:.1} KiB");
+    table.alone(format!("memory for each of {tenants} tenants, just used"), told(awake), "");
+    table.alone("  the same, idle and at rest", told(resting), "≤ 150 KiB");
+    table.alone("  the same, hibernated", told(gone), "0, but for what the allocator keeps");
+    Ok(())
+}
+
+/// A first call to each of `tenants` that is closed, against opening the same files by hand.
+pub async fn wake(tenants: usize, rounds: usize, table: &mut Table) -> Done {
+    let host = TestHost::start(counter::host(), |settings| {
+        settings.tenants.auto_create = true;
+        settings.tenants.idle_after = Duration::from_millis(400);
+    })?;
+    let names: Vec<_> = (0..tenants).map(|number| format!("tenant-{number}")).collect();
+    for name in &names {
+        use_once(&host, name).await?;
+    }
+    let mut pairs = Vec::new();
+    for _ in 0..rounds {
+        let closed = async {
+            while open_files()? > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Done::Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(60), closed).await??;
+        let mut by_hand = Vec::new();
+        for file in files(host.dir())? {
+            let begun = Instant::now();
+            let conn = rusqlite::Connection::open(file)?;
+            conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -256")?;
+            conn.query_row(READ, [KEY], |row| row.get::<_, i64>(0))?;
+            by_hand.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        let mut ours = Vec::new();
+        for name in &names {
+            let begun = Instant::now();
+            let tenant = host.tenant(name).await?;
+            tenant.read(|conn| Ok(conn.query_row(READ, [KEY], |row| row.get::<_, i64>(0))?)).await?;
+            ours.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        pairs.push((median(ours), median(by_hand)));
+    }
+    let (ours, theirs) = pairs.iter().copied().unzip();
+    let ratio = median(pairs.iter().map(|(ours, theirs)| ours / theirs).collect());
+    table.ratio("wake and first read, p50 ÷ the same file by hand", median(ours), median(theirs), "ms", ratio, "≤ 2");
+    host.close().await;
+    Ok(())
+}
+
+fn files(dir: &std::path::Path) -> Done<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for shard in std::fs::read_dir(dir.join("tenants"))? {
+        for tenant in std::fs::read_dir(shard?.path())? {
+            found.push(tenant?.path().join("tenant.db"));
+        }
+    }
+    Ok(found)
+}
+
+/// The start of a host that knows `tenants`, against one that knows two.
+pub fn registered(tenants: usize, rounds: usize, table: &mut Table) -> Done {
+    let (empty, full) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let start = |dir: &tempfile::TempDir| -> Done<(f64, f64)> {
+        let begun = Instant::now();
+        let data = dir.path().to_str().ok_or("a path that is text")?;
+        let server = Server::start(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data], &[])?;
+        Ok((begun.elapsed().as_secs_f64() * 1e3, server.resident()? as f64 / 1024.0))
+    };
+    let _warm = (start(&empty)?, start(&full)?);
+    let mut catalog = rusqlite::Connection::open(full.path().join("catalog.db"))?;
+    let tx = catalog.transaction()?;
+    for number in 0..tenants {
+        tx.prepare_cached("INSERT INTO tenant (id, created_at) VALUES (?1, 0)")?
+            .execute([format!("tenant-{number}")])?;
+        // Folders and files, too, as many as are quickly made.
+        if number < 2_000 {
+            let folder =
+                full.path().join("tenants").join(format!("{:02x}", number % 256)).join(format!("tenant-{number}"));
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join("tenant.db"), [])?;
+        }
+    }
+    tx.commit()?;
+    drop(catalog);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        ours.push(start(&full)?);
+        theirs.push(start(&empty)?);
+    }
+    let middle = |of: &[(f64, f64)]| {
+        let (ms, mib) = of.iter().copied().unzip();
+        (median(ms), median(mib))
+    };
+    let ((more, more_mib), (less, less_mib)) = (middle(&ours), middle(&theirs));
+    table.ratio(format!("start with {tenants} tenants, against two"), more, less, "ms", more / less, "± 100 ms");
+    let (more, less) = (more_mib, less_mib);
+    table.ratio("  the same, memory", more, less, "MiB", more / less, "± 20 MiB");
+    Ok(())
+}
