@@ -12,6 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 /// One process's way out, shared by everyone who has to know of it.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
+    announced: CancellationToken,
     stopping: CancellationToken,
     in_flight: TaskTracker,
 }
@@ -26,6 +27,17 @@ impl Drain {
         // Count first, look second: the other way round, work could slip in unseen between the two.
         let guard = self.in_flight.token();
         (!self.is_stopping()).then_some(guard)
+    }
+
+    /// Tells whoever asks that stopping is near; the door stays open.
+    pub fn announce(&self) {
+        self.announced.cancel();
+    }
+
+    /// Whether others should be asked from now on.
+    #[must_use]
+    pub fn is_announced(&self) -> bool {
+        self.announced.is_cancelled() || self.is_stopping()
     }
 
     /// Shuts the door. Calling it again changes nothing.
@@ -43,6 +55,11 @@ impl Drain {
     /// Returns when the door is shut.
     pub async fn stopping(&self) {
         self.stopping.cancelled().await;
+    }
+
+    /// Cancelled when the door is shut.
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     /// Waits at most `within` for all admitted work to end; `false` if some did not.

@@ -133,7 +133,10 @@ pub use auth::{Authenticate, Principal, Scope, Scopes, Verdict};
 #[cfg(feature = "testing")]
 pub use clock::HeldClock;
 pub use clock::{Clock, SystemClock};
-pub use config::{AuthSettings, Class, Durability, Limits, Overrides, Pack, PublicUrl, Settings, TenantSettings};
+pub use config::{
+    AddressBlock, AllowedOrigin, AuthSettings, Class, ConnectionSettings, CorsSettings, Durability, Limits, Origin,
+    Overrides, Pack, PublicUrl, Settings, TenantSettings, TlsSettings,
+};
 pub use db::Migration;
 pub use drain::Drain;
 pub use error::{Bound, Error, ErrorKind, Result};

@@ -8,7 +8,7 @@ use super::{data_dir, say};
 use crate::auth::{TokenRequest, generate_key, list_keys, mint};
 use crate::catalog::Catalog;
 use crate::clock::SystemClock;
-use crate::config::{DEFAULT_CLASS, Pack, Settings};
+use crate::config::{AllowedOrigin, DEFAULT_CLASS, Pack, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::keys_of;
 use crate::id::TenantId;
@@ -22,6 +22,8 @@ pub(super) fn prepare(settings: &mut Settings) -> Result<()> {
         return Err(Error::invalid("--dev prints tokens and creates tenants: it serves loopback only"));
     }
     settings.tenants.auto_create = true;
+    // The page under development may run on any port of this machine.
+    settings.cors.allowed_origins.extend(AllowedOrigin::loopback());
     let dir = data_dir(settings)?;
     if settings.auth.hs256_secret_file.is_none() && list_keys(&dir.keys())?.is_empty() {
         generate_key(&dir.keys())?;

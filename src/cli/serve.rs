@@ -1,14 +1,16 @@
 //! `freehold serve`: on HTTP for many tenants, or on standard input for one.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
 use super::{Place, dev, say};
 use crate::catalog::Catalog;
 use crate::clock::SystemClock;
-use crate::config::{DEFAULT_CLASS, Flags, PublicUrl, Settings};
+use crate::config::{DEFAULT_CLASS, Flags, PublicUrl, Settings, TlsFlags};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, Service, raise_file_limit, serve, stop_signal};
 use crate::id::TenantId;
@@ -29,6 +31,16 @@ pub(super) struct ServeArgs {
     /// The address that agents type [env: FREEHOLD_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<PublicUrl>,
+    /// Something in front ends TLS: plain HTTP on an address that others reach is meant
+    /// [env: FREEHOLD_BEHIND_PROXY]
+    #[arg(long)]
+    behind_proxy: bool,
+    /// The certificate chain, PEM, to speak TLS in this process [env: FREEHOLD_TLS__CERT_FILE]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM, 0600 [env: FREEHOLD_TLS__KEY_FILE]
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// http: many tenants, each with its own token. stdio: one tenant, on this process's own pipe
     #[arg(long, value_enum, default_value = "http", env = "FREEHOLD_TRANSPORT")]
     transport: Transport,
@@ -44,7 +56,13 @@ enum Transport {
 }
 
 pub(super) fn run(host: Host, args: &ServeArgs) -> Result<()> {
-    let flags = Flags { listen: args.listen, public_url: args.public_url.clone(), data_dir: None };
+    let flags = Flags {
+        listen: args.listen,
+        public_url: args.public_url.clone(),
+        data_dir: None,
+        behind_proxy: args.behind_proxy.then_some(true),
+        tls: TlsFlags { cert_file: args.tls_cert.clone(), key_file: args.tls_key.clone() },
+    };
     let settings = args.place.settings_with(flags)?;
     telemetry::start();
     raise_file_limit();
@@ -67,6 +85,7 @@ async fn http(host: Host, mut settings: Settings, dev: bool) -> Result<()> {
     if dev {
         dev::prepare(&mut settings)?;
     }
+    raise_open_files(&settings);
     let stop = stop_signal()?;
     let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
         let message = format!("{} can't be listened on: choose another with --listen", settings.listen);
@@ -75,11 +94,28 @@ async fn http(host: Host, mut settings: Settings, dev: bool) -> Result<()> {
     // Port 0 asked for any: from here on it is the one that was given.
     settings.listen = listener.local_addr().map_err(|error| Error::internal("no address").with_source(error))?;
     let service = Service::start(host, &settings, false)?;
-    say(format_args!("listening on http://{}/mcp", settings.listen))?;
+    let scheme = if settings.speaks_tls() { "https" } else { "http" };
+    say(format_args!("listening on {scheme}://{}/mcp", settings.listen))?;
     if dev {
         dev::greet(&settings)?;
     }
     serve(listener, service, stop).await
+}
+
+/// Takes as many file descriptors as the system allows, and says so if that is too few for what is set.
+fn raise_open_files(settings: &Settings) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    // A connection takes one, an open tenant up to nine.
+    let wanted = settings.connections.max + 9 * settings.tenants.resident_max;
+    if current.is_some_and(|current| current < u64::try_from(wanted).unwrap_or(u64::MAX)) {
+        tracing::warn!(
+            allowed = current,
+            wanted,
+            "too few open files are allowed for connections.max and tenants.resident_max: raise the limit (ulimit -n)"
+        );
+    }
 }
 
 /// The person at the pipe owns the files and needs no token; the tenant is made if it is not there.

@@ -23,6 +23,29 @@ pub struct Flags {
     /// `--public-url`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicUrl>,
+    /// `--behind-proxy`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_proxy: Option<bool>,
+    /// `--tls-cert`, `--tls-key`
+    #[serde(skip_serializing_if = "TlsFlags::is_empty")]
+    pub tls: TlsFlags,
+}
+
+/// `[tls]` by flag.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TlsFlags {
+    /// `--tls-cert`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// `--tls-key`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
+impl TlsFlags {
+    fn is_empty(&self) -> bool {
+        self.cert_file.is_none() && self.key_file.is_none()
+    }
 }
 
 impl Settings {
@@ -58,6 +81,20 @@ impl Settings {
             return Err(Error::invalid(
                 "listen is not loopback and public_url is not set: give the address that agents type, \
                  such as --public-url https://mcp.example.com, or every request would be refused for its Host",
+            ));
+        }
+        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
+            return Err(Error::invalid("TLS takes both files: set tls.cert_file and tls.key_file"));
+        }
+        if !self.listen.ip().is_loopback() && !self.speaks_tls() && !self.behind_proxy {
+            return Err(Error::invalid(
+                "listen is not loopback and speaks plain HTTP, where tokens can be read on the way (RFC 6750 section \
+                 5.3): give --tls-cert and --tls-key, or say --behind-proxy if something in front ends TLS",
+            ));
+        }
+        if self.connections.max == 0 || self.connections.in_flight == 0 {
+            return Err(Error::invalid(
+                "connections.max or connections.in_flight is 0: nothing could ever be served; set it to 1 or more",
             ));
         }
         if self.tenants.resident_max == 0 {

@@ -3,8 +3,10 @@
 
 mod auth;
 mod class;
+mod edge;
 mod limits;
 mod load;
+mod origin;
 mod public_url;
 
 use std::net::SocketAddr;
@@ -18,8 +20,10 @@ use serde::{Deserialize, Serialize};
 pub use auth::AuthSettings;
 pub(crate) use class::DEFAULT_CLASS;
 pub use class::{Class, Overrides};
+pub use edge::{AddressBlock, ConnectionSettings, CorsSettings, TlsSettings};
 pub use limits::Limits;
-pub(crate) use load::Flags;
+pub(crate) use load::{Flags, TlsFlags};
+pub use origin::{AllowedOrigin, Origin};
 pub use public_url::PublicUrl;
 
 /// Everything that an operator can set.
@@ -32,6 +36,17 @@ pub struct Settings {
     pub data_dir: RelativePathBuf,
     /// The address that agents type, without `/mcp`. Sets allowed host, allowed origin and audience.
     pub public_url: Option<PublicUrl>,
+    /// Something in front of the host ends TLS: plain HTTP on an address that others reach is meant.
+    pub behind_proxy: bool,
+    /// Whose `X-Forwarded-For` and `X-Request-Id` are believed, for the log and for bounds by address.
+    /// Unset: nobody's, or this machine's with `behind_proxy`.
+    pub trusted_proxies: Option<Vec<AddressBlock>>,
+    /// Which pages of other origins may call from a browser.
+    pub cors: CorsSettings,
+    /// TLS in this process.
+    pub tls: TlsSettings,
+    /// What connections may cost.
+    pub connections: ConnectionSettings,
     /// What an acknowledged write has survived.
     pub durability: Durability,
     /// The built-in tools that every tenant gets.
@@ -50,6 +65,11 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             data_dir: RelativePathBuf::from(PathBuf::from("./data")),
             public_url: None,
+            behind_proxy: false,
+            trusted_proxies: None,
+            cors: CorsSettings::default(),
+            tls: TlsSettings::default(),
+            connections: ConnectionSettings::default(),
             durability: Durability::Full,
             packs: vec![Pack::Sql],
             auth: AuthSettings::default(),
@@ -107,6 +127,22 @@ impl Default for TenantSettings {
 }
 
 impl Settings {
+    /// Whose word about a caller's address is taken.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> Vec<AddressBlock> {
+        match &self.trusted_proxies {
+            Some(listed) => listed.clone(),
+            None if self.behind_proxy => AddressBlock::loopback().into(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether this process speaks TLS itself.
+    #[must_use]
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.cert_file.is_some()
+    }
+
     /// The audiences that a token may name, the one that this host issues for first.
     #[must_use]
     pub fn audiences(&self) -> Vec<String> {

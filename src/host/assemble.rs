@@ -7,16 +7,17 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Host;
+use super::listen::Tls;
 use super::residency::residency;
 use crate::ask::StateKeys;
 use crate::auth::{Authenticate, JwtVerifier, KeyRing};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{Class, DEFAULT_CLASS, PublicUrl, Settings};
+use crate::config::{Class, DEFAULT_CLASS, Settings};
 use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads, Template};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::Edge;
+use crate::http::{Door, Edge};
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted};
 use crate::packs::Packs;
@@ -34,6 +35,9 @@ pub struct Service {
     tenants: Registry<Hosted>,
     clock: Arc<dyn Clock>,
     drain: Drain,
+    door: Arc<Door>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) settings: Settings,
 }
 
 impl Service {
@@ -47,13 +51,15 @@ impl Service {
         let catalog = Arc::new(Catalog::open(&dir)?);
         let clock = Arc::clone(&host.clock);
         let tenants = registry(host, settings, dir, catalog, stdio)?;
-        Ok(Self { authenticate, tenants, clock, drain: Drain::default() })
+        let door = Arc::new(Door::new(settings));
+        let tls = Tls::load(&settings.tls)?;
+        Ok(Self { authenticate, tenants, clock, drain: Drain::default(), door, tls, settings: settings.clone() })
     }
 
     /// The routes of the public listener.
     pub fn router(&self) -> axum::Router {
-        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), self.drain.clone(), Arc::clone(&self.clock))
-            .router()
+        let (clock, door) = (Arc::clone(&self.clock), Arc::clone(&self.door));
+        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), self.drain.clone(), clock, door).router()
     }
 
     /// How stopping is told.
@@ -110,8 +116,6 @@ fn registry(
     let classes = Arc::new(settings.classes()?);
     let endpoint = EndpointSettings {
         packs: Arc::new(Packs::new(host.packs.as_deref().unwrap_or(&settings.packs))),
-        allowed_hosts: allowed_hosts(settings),
-        allowed_origins: allowed_origins(settings),
         state_keys: Arc::new(StateKeys::load(&dir.keys())?),
         clock: Arc::clone(&host.clock),
         stdio,
@@ -160,24 +164,6 @@ fn admit(catalog: &Catalog, tenant: &TenantId, auto_create: bool, clock: &dyn Cl
     }
     catalog.create(tenant, DEFAULT_CLASS, clock)?;
     Ok(DEFAULT_CLASS.to_owned())
-}
-
-/// Browsers name the page they are on; what is not ours by name is refused (DNS rebinding).
-fn allowed_hosts(settings: &Settings) -> Vec<String> {
-    let public = settings.public_url.iter().map(|url| url.authority().to_owned());
-    public.chain(loopback_names(settings)).chain([settings.listen.to_string()]).collect()
-}
-
-fn allowed_origins(settings: &Settings) -> Vec<String> {
-    let public = settings.public_url.iter().map(PublicUrl::origin);
-    public.chain(loopback_names(settings).map(|name| format!("http://{name}"))).collect()
-}
-
-/// What the listener is called on this machine, if it is only for this machine.
-fn loopback_names(settings: &Settings) -> impl Iterator<Item = String> {
-    let port = settings.listen.port();
-    let names: &[&str] = if settings.listen.ip().is_loopback() { &["localhost", "127.0.0.1", "[::1]"] } else { &[] };
-    names.iter().map(move |name| format!("{name}:{port}"))
 }
 
 /// Where nobody can call by HTTP.

@@ -1,6 +1,7 @@
 //! [`Host`]: what an embedder says, and what becomes of it. Everything is wired here and nowhere else.
 
 mod assemble;
+mod listen;
 mod residency;
 mod serve;
 

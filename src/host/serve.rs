@@ -1,53 +1,54 @@
 //! Listens until told to stop, then lets go in order, each step with its own bound.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Service;
-use crate::error::{Error, ErrorKind, Result};
+use super::listen::Listening;
+use crate::config::Settings;
+use crate::error::{Error, Result};
 
 /// How long connections may take to end once every stream on them has.
 const CONNECTIONS_WITHIN: Duration = Duration::from_secs(2);
+/// How long a balancer is given to see `/readyz` fail.
+const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// Serves `service` on `listener` until `stop` resolves; returns when every file is closed.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`] when the listener fails.
+/// None at present: a listener that can't accept is tried again.
 pub async fn serve(
     listener: TcpListener,
     service: Service,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    // Without this an event stream waits some 40 ms for the client's delayed ACK (Nagle).
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY can't be set");
-        }
-    });
     let drain = service.drain().clone();
-    let ending = drain.clone();
-    let shutdown = async move { ending.stopping().await };
-    let mut serving =
-        tokio::spawn(axum::serve(listener, service.router()).with_graceful_shutdown(shutdown).into_future());
-    let ended = tokio::select! {
-        ended = &mut serving => Some(ended),
-        () = stop => None,
-    };
+    let tls = service.tls.clone();
+    let listening = Listening::new(&service.settings, service.router(), tls, drain.clone());
+    let mut serving = tokio::spawn(Arc::clone(&listening).run(listener));
+    stop.await;
+    drain.announce();
+    let delay = drain_delay(&service.settings);
+    if !delay.is_zero() {
+        tracing::info!(delay_ms = delay.as_millis() as u64, "not ready any more: a balancer may look elsewhere");
+        tokio::time::sleep(delay).await;
+    }
     tracing::info!("stopping: no new calls, those that have begun may end");
     service.close().await;
-    match ended {
-        Some(Ok(Err(error))) => {
-            return Err(Error::new(ErrorKind::Unavailable, "the listener failed").with_source(error));
-        }
-        Some(_) => {}
-        None if tokio::time::timeout(CONNECTIONS_WITHIN, &mut serving).await.is_err() => serving.abort(),
-        None => {}
+    if tokio::time::timeout(CONNECTIONS_WITHIN, &mut serving).await.is_err() {
+        listening.cut();
     }
     tracing::info!("stopped: every tenant is checkpointed and closed");
     Ok(())
+}
+
+/// Where nothing stands in front, nobody has to be given time to look elsewhere.
+fn drain_delay(settings: &Settings) -> Duration {
+    let default = if settings.behind_proxy { DRAIN_DELAY } else { Duration::ZERO };
+    settings.connections.drain_delay.unwrap_or(default)
 }
 
 /// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once, with status 130:

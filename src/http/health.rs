@@ -5,16 +5,16 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::Edge;
-use super::request_log::logged;
+use super::door::enter;
 
 /// 200 as long as the process answers at all.
-pub(super) async fn alive(request: Request) -> Response {
-    logged(request, async |_, _| "ok\n".into_response()).await
+pub(super) async fn alive(State(edge): State<Edge>, request: Request) -> Response {
+    enter(&edge, request, async |_, _| "ok\n".into_response()).await
 }
 
-/// 503 from the moment stopping begins, so that a balancer looks elsewhere.
+/// 503 from the moment stopping is announced, so that a balancer looks elsewhere.
 pub(super) async fn ready(State(edge): State<Edge>, request: Request) -> Response {
-    let stopping = edge.0.drain.is_stopping();
+    let stopping = edge.0.drain.is_announced();
     let said = if stopping { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ready\n") };
-    logged(request, async |_, _| said.into_response()).await
+    enter(&edge, request, async |_, _| said.into_response()).await
 }

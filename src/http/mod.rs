@@ -1,10 +1,14 @@
-//! The edge, to be read from top to bottom as a request goes: id and log, then who, then whose, then in.
+//! The edge, to be read from top to bottom as a request goes: the door, then who, then whose, then in.
 //!
 //! One router, so that no fallback gets another's layers. Every answer is JSON or an event stream and
 //! carries `x-request-id`; every refusal leaves as early as it can.
 
 mod admit;
 mod authenticate;
+mod client;
+mod cors;
+mod door;
+mod guard;
 mod health;
 mod request_id;
 mod request_log;
@@ -24,6 +28,7 @@ use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::mcp::Hosted;
 use crate::tenant::Registry;
+pub(crate) use door::Door;
 
 /// What a request meets on its way.
 #[derive(Clone)]
@@ -34,6 +39,7 @@ struct Parts {
     tenants: Registry<Hosted>,
     drain: Drain,
     clock: Arc<dyn Clock>,
+    door: Arc<Door>,
 }
 
 impl Edge {
@@ -44,8 +50,9 @@ impl Edge {
         tenants: Registry<Hosted>,
         drain: Drain,
         clock: Arc<dyn Clock>,
+        door: Arc<Door>,
     ) -> Self {
-        Self(Arc::new(Parts { authenticate, tenants, drain, clock }))
+        Self(Arc::new(Parts { authenticate, tenants, drain, clock, door }))
     }
 
     /// The public listener's routes.

@@ -14,6 +14,7 @@ use http_body_util::combinators::BoxBody;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::guard::Refusal;
 use super::request_id::RequestId;
 use crate::error::{Bound, Error, ErrorKind};
 
@@ -39,9 +40,10 @@ pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
         (ErrorKind::Conflict, _) => (StatusCode::CONFLICT, REFUSED),
         (ErrorKind::Limit, Some("body_bytes")) => (StatusCode::PAYLOAD_TOO_LARGE, REFUSED),
         (ErrorKind::Limit, Some("body_deadline")) => (StatusCode::REQUEST_TIMEOUT, REFUSED),
-        // The host's number of open tenants is nothing that this tenant used up.
+        (ErrorKind::Unavailable, Some("answer_deadline")) => (StatusCode::GATEWAY_TIMEOUT, REFUSED),
+        // The host's own room is nothing that this tenant used up.
         (ErrorKind::Unavailable, _)
-        | (ErrorKind::Busy, None | Some("resident_max" | "resident_bytes" | "open_files")) => {
+        | (ErrorKind::Busy, None | Some("resident_max" | "resident_bytes" | "open_files" | "in_flight")) => {
             (StatusCode::SERVICE_UNAVAILABLE, REFUSED)
         }
         (ErrorKind::Limit | ErrorKind::Busy, _) => (StatusCode::TOO_MANY_REQUESTS, REFUSED),
@@ -143,11 +145,6 @@ fn in_our_words(refusal: &http::Response<RmcpBody>, asked: &Asked, id: RequestId
     let status = refusal.status();
     let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
     let mut answer = match status {
-        StatusCode::FORBIDDEN => say(
-            status,
-            REFUSED,
-            "this Host or Origin is not allowed here: set public_url to the address that clients use",
-        ),
         StatusCode::NOT_FOUND => say(status, REFUSED, "no such session: send `initialize` to open one"),
         StatusCode::METHOD_NOT_ALLOWED => {
             say(status, REFUSED, "this method is not for /mcp here: see the Allow header")
@@ -189,6 +186,19 @@ fn unreadable(asked: &Asked, id: RequestId) -> Response {
             "the body is not one JSON-RPC 2.0 message that MCP knows (a batch is sent as one request each)",
         ),
     }
+}
+
+/// The answer to a request that the guard did not let in.
+pub(super) fn turned_away(refusal: Refusal, id: RequestId) -> Response {
+    let code = if refusal.status == StatusCode::FORBIDDEN { REFUSED } else { INVALID_REQUEST };
+    let mut answer = rpc_error(refusal.status, code, &refusal.message, json!({}), id);
+    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE, OPTIONS"));
+    }
+    if let Some(cause) = refusal.cause {
+        answer.extensions_mut().insert(Cause(cause));
+    }
+    answer
 }
 
 /// The answer to a path that there is not.

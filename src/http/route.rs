@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use super::Edge;
 use super::admit::admit;
 use super::authenticate::authenticate;
+use super::door::enter;
 use super::request_id::RequestId;
-use super::request_log::{Caller, logged};
+use super::request_log::Caller;
 use super::respond::{Asked, no_such_method, no_such_path, refuse, said_again};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,17 +24,17 @@ use crate::error::{Error, ErrorKind, Result};
 /// Every method of `/mcp`. A caller without a token learns nothing else, not even which methods there are.
 pub(super) async fn mcp(State(edge): State<Edge>, request: Request) -> Response {
     let answer = async |id, request| serve(&edge, id, request).await.unwrap_or_else(|error| refuse(&error, id));
-    logged(request, answer).await
+    enter(&edge, request, answer).await
 }
 
 /// Every other path.
-pub(super) async fn elsewhere(request: Request) -> Response {
-    logged(request, async |id, _| no_such_path(id)).await
+pub(super) async fn elsewhere(State(edge): State<Edge>, request: Request) -> Response {
+    enter(&edge, request, async |id, _| no_such_path(id)).await
 }
 
 /// Every method that a path has not.
-pub(super) async fn otherwise(request: Request) -> Response {
-    logged(request, async |id, _| no_such_method(id)).await
+pub(super) async fn otherwise(State(edge): State<Edge>, request: Request) -> Response {
+    enter(&edge, request, async |id, _| no_such_method(id)).await
 }
 
 async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response> {

@@ -13,7 +13,7 @@ use crate::support::{content, plain};
 async fn without_a_token_nobody_learns_anything() {
     let host = plain(&["a"], |_| {});
     let mut bodies = Vec::new();
-    for method in [Method::POST, Method::GET, Method::DELETE, Method::PUT, Method::OPTIONS, Method::PATCH] {
+    for method in [Method::POST, Method::GET, Method::DELETE, Method::PUT, Method::PATCH] {
         let answer = Ask::new(method.clone(), "/mcp").send(&host).await;
         let mut said = answer.expect_refusal(401);
         assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"mcp\"", "{method}");
@@ -24,9 +24,9 @@ async fn without_a_token_nobody_learns_anything() {
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     let head = Ask::new(Method::HEAD, "/mcp").send(&host).await;
     assert_eq!(head.status, 401, "{head:?}");
-    // Nor what is wrong with the request as such.
+    // Nor what is wrong with what it says.
     let long = Ask::post("x".repeat(2 << 20));
-    let wrong = Ask::post("{").without("accept").without("content-type").header("host", "evil.example");
+    let wrong = Ask::post("{").without("accept").without("content-type");
     for ask in [long, wrong] {
         ask.send(&host).await.expect_refusal(401);
     }

@@ -7,6 +7,8 @@ mod auth;
 mod auth_edge;
 mod cli;
 mod durability;
+mod edge_cors;
+mod edge_form;
 mod isolation;
 mod kill;
 mod limits;
