@@ -16,6 +16,12 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
+/// `seconds` since 1970 as RFC 3339 writes them, in UTC; no later than its last year.
+pub(crate) fn rfc3339(seconds: u64) -> String {
+    const LAST: u64 = 253_402_300_799;
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST))).to_string()
+}
+
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     fn now(&self) -> SystemTime {
         (**self).now()

@@ -122,6 +122,7 @@ mod http;
 mod id;
 mod mcp;
 mod packs;
+mod store;
 mod tasks;
 mod telemetry;
 mod tenant;
@@ -143,8 +144,9 @@ pub use error::{Bound, Error, ErrorKind, Result};
 pub use host::{Host, Service, serve};
 pub use id::TenantId;
 pub use rusqlite;
+pub use store::kv::{KvEntry, KvSet};
 pub use tasks::{TaskContext, Tasks};
-pub use tenant::{List, Tenant};
+pub use tenant::{Kv, KvOn, List, Tenant};
 #[cfg(feature = "testing")]
 pub use testing::TestHost;
 

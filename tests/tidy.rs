@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["auth"],
     &["db"],
+    &["store"],
     &["catalog", "embed"],
     &["tenant"],
     &["ask", "tasks"],
@@ -35,7 +36,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("jsonwebtoken", &["auth/"], "no one below the edge sees a token"),
     (
         "rusqlite",
-        &["db/", "catalog", "tenant/handle", "tenant/job", "packs/sql/", "tasks/store", "lib"],
+        &["db/", "catalog", "tenant/handle", "tenant/job", "packs/sql/", "tasks/store", "store/", "tenant/kv", "lib"],
         "SQL lives in db; elsewhere only the types that closures take",
     ),
     ("r2d2", &["db/"], "connections are db's business"),

@@ -51,6 +51,10 @@ pub struct Limits {
     pub database_bytes: ByteSize,
     /// One string, blob or row.
     pub value_bytes: ByteSize,
+    /// The JSON text of one key's value.
+    pub kv_value_bytes: ByteSize,
+    /// The text of one memory: indexing it is one step, which no deadline can cut short.
+    pub memory_text_bytes: ByteSize,
     /// Rows in one result; the rest comes by cursor.
     pub result_rows: usize,
     /// The JSON text of the rows in one result: what a model's context can take, and more.
@@ -114,6 +118,8 @@ impl Default for Limits {
             statement_memory: ByteSize::mib(32),
             database_bytes: ByteSize::gib(1),
             value_bytes: ByteSize::mib(1),
+            kv_value_bytes: ByteSize::kib(128),
+            memory_text_bytes: ByteSize::kib(16),
             result_rows: 1_000,
             result_bytes: ByteSize::mib(1),
             statements: 100,

@@ -71,7 +71,7 @@ impl Default for Settings {
             tls: TlsSettings::default(),
             connections: ConnectionSettings::default(),
             durability: Durability::Full,
-            packs: vec![Pack::Sql],
+            packs: vec![Pack::Sql, Pack::Kv, Pack::Memory],
             auth: AuthSettings::default(),
             tenants: TenantSettings::default(),
             limits: Limits::default(),
@@ -96,6 +96,10 @@ pub enum Durability {
 pub enum Pack {
     /// `sql_query`, `sql_execute`, `sql_schema`: the tenant's own database.
     Sql,
+    /// `kv_get`, `kv_set`, `kv_delete`, `kv_list`: JSON values by key.
+    Kv,
+    /// `memory_save`, `memory_search`, `memory_list`, `memory_forget`: notes, found again by their words.
+    Memory,
 }
 
 /// How tenants come to be and how many are open.

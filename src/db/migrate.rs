@@ -34,7 +34,15 @@ impl Migrations {
     /// The host's own tables in a tenant's file.
     #[must_use]
     pub(crate) fn of_host() -> Self {
-        Self { owner: "host", steps: host_migrations!["tenant/0001_host.sql", "tenant/0003_tasks.sql"] }
+        Self {
+            owner: "host",
+            steps: host_migrations![
+                "tenant/0001_host.sql",
+                "tenant/0003_tasks.sql",
+                "tenant/0004_kv.sql",
+                "tenant/0005_memory.sql"
+            ],
+        }
     }
 
     /// The host's catalog.

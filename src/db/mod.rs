@@ -6,6 +6,7 @@
 //! - SQL that an agent wrote runs under [`Mode::Tenant`] and inside a deadline, or not at all.
 
 mod authorizer;
+mod erase;
 mod error;
 mod functions;
 mod group;
@@ -22,6 +23,7 @@ mod watch;
 mod writer;
 
 pub(crate) use authorizer::Mode;
+pub(crate) use erase::{forgetting, overwriting};
 pub(crate) use group::{Jobs, WriteJob};
 pub(crate) use layout::DataDir;
 pub use migrate::Migration;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
+use super::erase::take_forgotten;
 use super::open::Guards;
 use super::{FileSettings, pause};
 use crate::config::Limits;
@@ -25,18 +26,30 @@ pub(crate) struct Writer {
     pub(super) host_objects: i64,
     /// Writes that nobody waits for may not share a transaction with those that somebody does.
     pub(super) behind_alone: bool,
+    /// The log holds what was forgotten, and is to be emptied.
+    forgotten: bool,
 }
 
 impl Writer {
     pub(super) fn new(conn: Connection, wal: PathBuf, settings: &FileSettings) -> Result<Self> {
         let host_objects = host_objects(&conn)?;
         let guards = Guards::install(&conn)?;
-        Ok(Self { conn, guards, wal, limits: settings.limits.clone(), host_objects, behind_alone: false })
+        let limits = settings.limits.clone();
+        Ok(Self { conn, guards, wal, limits, host_objects, behind_alone: false, forgotten: false })
     }
 
     /// Copies the log back into the file once it is long. Not forced: a reader may hold it up, and the
     /// next group tries again.
     pub(super) fn checkpoint(&mut self) {
+        self.forgotten |= take_forgotten();
+        if self.forgotten {
+            // The first column tells whether a reader stood in the way.
+            let emptied = pause::on_disk(|| {
+                self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+            });
+            self.forgotten = !emptied.unwrap_or(false);
+            return;
+        }
         let long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() >= CHECKPOINT_FROM);
         if long && let Err(error) = pause::on_disk(|| self.pragma("PRAGMA wal_checkpoint(PASSIVE)")) {
             tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");

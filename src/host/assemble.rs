@@ -128,9 +128,9 @@ fn registry(
             (Arc::clone(&classes), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
         async move {
-            let id = tenant.clone();
+            let (id, opened_at) = (tenant.clone(), Arc::clone(&clock));
             let open = move || {
-                let class = admit(&catalog, &id, auto_create, &*clock)?;
+                let class = admit(&catalog, &id, auto_create, &*opened_at)?;
                 let file = file_settings(&classes, &class, &id)?;
                 let database = Database::open(&dir, &id, &file, &template, &threads)?;
                 Result::<_>::Ok((database, file.limits))
@@ -138,7 +138,7 @@ fn registry(
             // Closed never; the wait is bounded by the openings before this one.
             let _turn = opening.acquire().await;
             let (database, limits) = executor.run(&housekeeping, open).await??;
-            make(Handle::start(tenant, database, limits, executor), &endpoint)
+            make(Handle::start(tenant, database, limits, executor, clock), &endpoint)
         }
     }))
 }

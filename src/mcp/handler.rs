@@ -20,15 +20,15 @@ use rmcp::model::{
     InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
     ListSkillsResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion,
     ReadResourceDirectoryRequestParams, ReadResourceDirectoryResult, ReadResourceRequestParams, ReadResourceResponse,
-    ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
-    ToolsCapability, UnsubscribeRequestParams, UpdateTaskParams,
+    ResourcesCapability, ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
+    SubscriptionFilter, Tool, ToolsCapability, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
 use super::subscriptions::Subscriptions;
-use super::tasks;
+use super::{resources, tasks};
 use crate::ask::{AskSeat, Sealing};
 use crate::auth::Principal;
 use crate::id::TenantId;
@@ -70,8 +70,13 @@ impl<S: ServerHandler> TenantHandler<S> {
 
     /// Who makes a bound request.
     fn asker(&self, context: &Cx) -> Result<Principal, ErrorData> {
+        Ok(self.bound(context)?.principal().clone())
+    }
+
+    /// The tenant as the caller of a bound request may use it.
+    fn bound(&self, context: &Cx) -> Result<Tenant, ErrorData> {
         let tenant = context.extensions.get::<Tenant>();
-        tenant.map(|tenant| tenant.principal().clone()).ok_or_else(|| ErrorData::internal_error("internal error", None))
+        tenant.cloned().ok_or_else(|| ErrorData::internal_error("internal error", None))
     }
 
     pub(super) fn tenant_id(&self) -> &TenantId {
@@ -96,6 +101,7 @@ impl<S: ServerHandler> TenantHandler<S> {
     fn with_built_ins(&self, mut capabilities: ServerCapabilities) -> ServerCapabilities {
         if !self.packs.is_empty() {
             capabilities.tools.get_or_insert_with(ToolsCapability::default);
+            capabilities.resources.get_or_insert_with(ResourcesCapability::default);
         }
         if let Some(tools) = &mut capabilities.tools {
             tools.list_changed = Some(true);
@@ -160,8 +166,6 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         complete(CompleteRequestParams) -> CompleteResult;
         set_level(SetLevelRequestParams) -> ();
         list_prompts(Option<PaginatedRequestParams>) -> ListPromptsResult, Private;
-        list_resources(Option<PaginatedRequestParams>) -> ListResourcesResult, Private;
-        list_resource_templates(Option<PaginatedRequestParams>) -> ListResourceTemplatesResult, Private;
         subscribe(SubscribeRequestParams) -> ();
         unsubscribe(UnsubscribeRequestParams) -> ();
         on_custom_request(CustomRequest) -> CustomResult;
@@ -258,8 +262,44 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     ) -> Result<ReadResourceResponse, ErrorData> {
         self.bind(&mut context)?;
         let ended = context.ct.clone();
+        if self.packs.answers(&request.uri) {
+            let tenant = self.bound(&context)?;
+            return guarded(ended, Box::pin(resources::read(&self.packs, &tenant, &request.uri))).await;
+        }
         let seat = seated!(self, request, context, false);
         seat.settle(guarded(ended, Box::pin(self.server.read_resource(request, context))).await)
+    }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        mut context: Cx,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        self.bind(&mut context)?;
+        let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
+        let ended = context.ct.clone();
+        let mut listed = guarded(ended, Box::pin(self.server.list_resources(request, context))).await?;
+        if first {
+            resources::join(&self.packs, &mut listed);
+        }
+        listed.cache_scope = Some(CacheScope::Private);
+        Ok(listed)
+    }
+
+    async fn list_resource_templates(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        mut context: Cx,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.bind(&mut context)?;
+        let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
+        let ended = context.ct.clone();
+        let mut listed = guarded(ended, Box::pin(self.server.list_resource_templates(request, context))).await?;
+        if first {
+            resources::join_templates(&self.packs, &mut listed);
+        }
+        listed.cache_scope = Some(CacheScope::Private);
+        Ok(listed)
     }
 
     /// The built-in tools by name, then the server's own; a further page is the server's alone.

@@ -8,6 +8,7 @@ mod context;
 mod endpoint;
 mod handler;
 mod refusal;
+mod resources;
 mod sessions;
 mod subscriptions;
 mod tasks;

@@ -1,15 +1,22 @@
 //! The built-in tools. Each pack is written against [`Tenant`](crate::Tenant) as an embedder's tools
 //! are, so that what an embedder can't do, they can't either.
 
+mod kv;
+mod memory;
+mod resources;
 mod sql;
+mod usage;
 
 use rmcp::handler::server::router::tool::ToolRouter;
 
 use crate::config::Pack;
 
+pub(crate) use resources::JSON;
+
 /// The chosen packs, shared by all tenants: they keep no state of their own.
 #[derive(Debug)]
 pub(crate) struct Packs {
+    chosen: Vec<Pack>,
     /// Their tools.
     pub tools: ToolRouter<Self>,
 }
@@ -22,9 +29,17 @@ impl Packs {
         for pack in chosen {
             match pack {
                 Pack::Sql => tools.merge(Self::sql_tools()),
+                Pack::Kv => tools.merge(Self::kv_tools()),
+                Pack::Memory => tools.merge(Self::memory_tools()),
             }
         }
-        Self { tools }
+        Self { chosen: chosen.to_vec(), tools }
+    }
+
+    /// Whether `pack` was chosen.
+    #[must_use]
+    pub(crate) fn has(&self, pack: Pack) -> bool {
+        self.chosen.contains(&pack)
     }
 
     /// Whether no pack was chosen.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::actor::{self, Message};
@@ -16,7 +16,9 @@ use super::executor::{Credit, Executor};
 use super::job::{Job, Later, once};
 use super::news::{self, List, News};
 use super::quota::Quota;
+use super::seal::Secret;
 use crate::auth::{Principal, Scope};
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::db::{Database, Mode, Readers};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +34,9 @@ pub(crate) struct Handle(Arc<Inner>);
 struct Inner {
     id: TenantId,
     limits: Limits,
+    clock: Arc<dyn Clock>,
+    /// What the tenant's cursors are sealed with, once it is known.
+    secret: OnceCell<Secret>,
     quota: Arc<Quota>,
     mailbox: mpsc::Sender<Message>,
     behind: Arc<Behind>,
@@ -49,16 +54,35 @@ struct Inner {
 impl Handle {
     /// Starts the actor of `database`.
     #[must_use]
-    pub(crate) fn start(id: TenantId, database: Database, limits: Limits, executor: Executor) -> Self {
+    pub(crate) fn start(
+        id: TenantId,
+        database: Database,
+        limits: Limits,
+        executor: Executor,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let credit = Arc::new(Credit::default());
         let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
         let quota = Arc::new(Quota::new(&limits));
         let Database { writer, readers } = database;
         let mailbox = actor::start(writer, Arc::clone(&behind), limits.mailbox, executor.clone(), Arc::clone(&credit));
-        let reads = 0.into();
-        let news = broadcast::Sender::new(news::BACKLOG);
-        Self(Arc::new(Inner { id, limits, quota, mailbox, behind, readers, reading, reads, executor, credit, news }))
+        let (secret, reads, news) = (OnceCell::new(), 0.into(), broadcast::Sender::new(news::BACKLOG));
+        Self(Arc::new(Inner {
+            id,
+            limits,
+            clock,
+            secret,
+            quota,
+            mailbox,
+            behind,
+            readers,
+            reading,
+            reads,
+            executor,
+            credit,
+            news,
+        }))
     }
 
     /// The tenant's name.
@@ -71,6 +95,12 @@ impl Handle {
     #[must_use]
     pub(crate) fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
     }
 
     /// What the tenant has under way, and may have.
@@ -342,6 +372,14 @@ impl Tenant {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.handle.0.limits
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        self.handle.clock()
+    }
+
+    pub(super) async fn secret(&self) -> Result<&Secret> {
+        self.handle.0.secret.get_or_try_init(|| Secret::of(&self.handle)).await
     }
 
     fn require(&self, scope: Scope) -> Result<()> {

@@ -16,16 +16,19 @@ mod behind;
 mod executor;
 mod handle;
 mod job;
+mod kv;
 mod news;
 mod quota;
 mod rate;
 mod registry;
+mod seal;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use executor::{Credit, Executor};
 pub(crate) use handle::Handle;
 pub use handle::Tenant;
+pub use kv::{Kv, KvOn};
 pub use news::List;
 pub(crate) use news::News;
 pub(crate) use quota::{Place, Running, Stream};

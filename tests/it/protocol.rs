@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
+use freehold::Pack;
 use futures_util::stream;
 use http::Method;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::support::{content, plain};
 
 #[tokio::test]
 async fn every_older_generation_has_sessions() {
-    let host = plain(&["a"], |_| {});
+    let host = plain(&["a"], |settings| settings.packs = vec![Pack::Sql]);
     for version in LEGACY {
         let opened = initialize(version).of(&host, "a").send(&host).await;
         assert_eq!(opened.status, 200, "{version}: {opened:?}");
@@ -39,7 +40,7 @@ async fn every_older_generation_has_sessions() {
 
 #[tokio::test]
 async fn the_newest_generation_just_calls() {
-    let host = plain(&["a"], |_| {});
+    let host = plain(&["a"], |settings| settings.packs = vec![Pack::Sql]);
     let found = Ask::modern("server/discover", json!({})).of(&host, "a").send(&host).await;
     assert_eq!(found.status, 200, "{found:?}");
     let versions = &found.json()["result"]["supportedVersions"];

@@ -33,6 +33,7 @@ impl Packs {
         title = "Execute SQL",
         read_only_hint = false,
         destructive_hint = true,
+        idempotent_hint = false,
         open_world_hint = false
     ))]
     async fn sql_execute(
@@ -47,6 +48,11 @@ impl Packs {
     /// List the tables and views of this account's private SQLite database, with columns and indexes.
     #[tool(annotations(title = "Show schema", read_only_hint = true, open_world_hint = false))]
     async fn sql_schema(&self, tenant: Tenant) -> Result<Json<schema::Schema>> {
-        tenant.read_as(Mode::Host, schema::read).await.map(Json)
+        read_schema(&tenant).await.map(Json)
     }
+}
+
+/// The tables and views of `tenant`.
+pub(super) async fn read_schema(tenant: &Tenant) -> Result<schema::Schema> {
+    tenant.read_as(Mode::Host, schema::read).await
 }

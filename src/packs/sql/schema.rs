@@ -11,7 +11,7 @@ const TABLES_MAX: i64 = 500;
 
 /// The tenant's tables and views.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Schema {
+pub(in crate::packs) struct Schema {
     tables: Vec<Table>,
 }
 

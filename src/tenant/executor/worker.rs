@@ -19,6 +19,8 @@ struct Worker {
     seat: Arc<Seat>,
     lane: Cell<Lane>,
     slice_from: Cell<Instant>,
+    /// It computes nothing, and has no slice: FTS5 runs statements of its own inside a COMMIT.
+    on_disk: Cell<bool>,
 }
 
 /// A thread's life, from its first job until it has been idle for long.
@@ -29,6 +31,7 @@ pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
         seat: Arc::clone(&seat),
         lane: Cell::new(lane),
         slice_from: Cell::new(Instant::now()),
+        on_disk: Cell::new(false),
     });
     install_pause(Rc::clone(&worker) as Rc<dyn Pause>);
     let mut next = Some((job, lane));
@@ -60,7 +63,7 @@ impl Worker {
 
 impl Pause for Worker {
     fn between_steps(&self) {
-        if self.slice_from.get().elapsed() < SLICE {
+        if self.on_disk.get() || self.slice_from.get().elapsed() < SLICE {
             return;
         }
         if self.lanes.slice_over(self.lane.get(), &self.seat) {
@@ -72,6 +75,7 @@ impl Pause for Worker {
     }
 
     fn waits_for_disk(&self, waits: bool) {
+        self.on_disk.set(waits);
         self.lanes.on_disk(self.lane.get(), waits);
         self.slice_from.set(Instant::now());
     }

@@ -1,0 +1,7 @@
+//! The host's own tables in a tenant's file, as functions over a connection.
+//!
+//! They know no tenant, no caller and no clock: bounds and the time are handed in.
+
+pub(crate) mod kv;
+pub(crate) mod memory;
+pub(crate) mod meta;

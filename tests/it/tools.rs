@@ -1,0 +1,82 @@
+//! The built-in tools as a model sees them: few tokens, whole schemas, honest hints, one order.
+
+use freehold::Pack;
+use serde_json::{Value, json};
+
+use crate::support::plain;
+use crate::support::wire::Ask;
+
+/// What one tool may cost in the list, in tokens of about four bytes each, and all of them together for
+/// each tool. A list is read by the model in every conversation.
+const TOKENS_EACH: usize = 450;
+const TOKENS_MEAN: usize = 290;
+
+async fn listed(packs: Option<Vec<Pack>>) -> (Vec<Value>, String) {
+    let host = plain(&["a"], |settings| {
+        if let Some(packs) = packs {
+            settings.packs = packs;
+        }
+    });
+    let answer = Ask::modern("tools/list", json!({})).of(&host, "a").send(&host).await.json();
+    let again = Ask::modern("tools/list", json!({})).of(&host, "a").send(&host).await.json();
+    assert_eq!(answer["result"], again["result"]);
+    let host = host.restart().await.expect("a host");
+    let restarted = Ask::modern("tools/list", json!({})).of(&host, "a").send(&host).await.json();
+    assert_eq!(answer["result"], restarted["result"], "one order, at every start");
+    host.close().await;
+    let tools = answer["result"]["tools"].as_array().expect("tools").clone();
+    (tools, answer["result"]["tools"].to_string())
+}
+
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "the figures are for whoever asks with --nocapture")]
+async fn the_list_costs_few_tokens() {
+    let (tools, text) = listed(None).await;
+    for tool in &tools {
+        let tokens = tool.to_string().len().div_ceil(4);
+        println!("{:18} {tokens:4} tokens", tool["name"].as_str().unwrap_or_default());
+        assert!(tokens <= TOKENS_EACH, "{}: {tokens} tokens and {TOKENS_EACH} are allowed", tool["name"]);
+    }
+    let (tokens, most) = (text.len().div_ceil(4), TOKENS_MEAN * tools.len());
+    println!("tools/list: {} tools, {tokens} tokens of {most}", tools.len());
+    assert!(tokens <= most, "{tokens} tokens and {most} are allowed");
+}
+
+#[tokio::test]
+async fn every_tool_says_what_it_takes_and_gives_and_does() {
+    let (tools, _) = listed(None).await;
+    for tool in &tools {
+        let name = tool["name"].as_str().expect("a name");
+        let words = tool["description"].as_str().expect("a description");
+        assert!((20..400).contains(&words.len()), "{name}: {words:?}");
+        assert_eq!(tool["inputSchema"]["type"], "object", "{name}");
+        let takes_something = tool["inputSchema"]["properties"].as_object().is_some_and(|some| !some.is_empty());
+        assert_eq!(
+            tool["inputSchema"]["additionalProperties"] == false,
+            takes_something,
+            "{name}: an unknown argument is a mistake"
+        );
+        assert_eq!(tool["outputSchema"]["type"], "object", "{name}");
+        let hints = &tool["annotations"];
+        assert!(hints["title"].is_string(), "{name}");
+        assert_eq!(hints["openWorldHint"], false, "{name}");
+        let reads = hints["readOnlyHint"].as_bool().expect("a hint");
+        let named_so = ["query", "schema", "_get", "list", "search", "status", "read"];
+        assert_eq!(reads, named_so.iter().any(|verb| name.ends_with(verb)), "{name}");
+        if !reads {
+            assert!(hints["destructiveHint"].is_boolean() && hints["idempotentHint"].is_boolean(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_packs_of_a_host_are_chosen() {
+    let names = async |packs: &[Pack]| -> Vec<String> {
+        let (tools, _) = listed(Some(packs.to_vec())).await;
+        tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(&[Pack::Kv]).await, ["kv_delete", "kv_get", "kv_list", "kv_set"]);
+    assert_eq!(names(&[Pack::Memory]).await, ["memory_forget", "memory_list", "memory_save", "memory_search"]);
+    assert_eq!(names(&[Pack::Sql]).await, ["sql_execute", "sql_query", "sql_schema"]);
+    assert_eq!(names(&[]).await, Vec::<String>::new());
+}
