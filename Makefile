@@ -2,6 +2,9 @@
 
 .PHONY: serve test bench lint unit doc clients conformance deny
 
+# Where cargo puts what the tests with foreign programs start.
+EXAMPLES = $$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
+
 # A host to try, with the tenants acme and globex.
 serve:
 	cargo run --release --bin freehold -- serve --dev
@@ -24,15 +27,15 @@ unit:
 doc:
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --all-features --document-private-items
 
-# The official MCP SDKs against the real binary.
+# The official MCP SDKs, FastMCP, the Inspector and bridges against real binaries.
 clients:
-	cargo build --example counter
-	bash tests/clients/run.sh "$$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples/counter"
+	cargo build --example counter --example conformance
+	cd $(EXAMPLES) && bash $(CURDIR)/tests/clients/run.sh counter conformance
 
 # The official MCP conformance suite against a server on this host, with bearer tokens on.
 conformance:
 	cargo build --example conformance
-	bash tests/conformance/run.sh "$$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples/conformance"
+	cd $(EXAMPLES) && bash $(CURDIR)/tests/conformance/run.sh conformance
 
 # Licences, sources and duplicates of what we depend on: `cargo install --locked cargo-deny` first.
 deny:

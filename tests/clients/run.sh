@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Runs the official client SDKs' smoke tests against a real server: starts the
 # given `counter` binary on a free port of 127.0.0.1 with a fresh data directory
-# and two tenants, runs every smoke, and stops the server.
-# Usage: run.sh PATH_TO_COUNTER_BINARY
+# and two tenants, runs every smoke, and stops the server. Then one conversation
+# through every client and bridge with the `conformance` binary (journey/run.sh).
+# Usage: run.sh PATH_TO_COUNTER_BINARY PATH_TO_CONFORMANCE_BINARY
 # The SDKs are installed once into .cache/ (ignored by git); CACHE_DIR moves it.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-[[ $# -eq 1 ]] || { echo "usage: $0 PATH_TO_COUNTER_BINARY" >&2; exit 2; }
-[[ -f $1 && -x $1 ]] || { echo "$0: no such program: $1" >&2; exit 2; }
-bin=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+[[ $# -eq 2 ]] || { echo "usage: $0 PATH_TO_COUNTER_BINARY PATH_TO_CONFORMANCE_BINARY" >&2; exit 2; }
+for program in "$@"; do
+  [[ -f $program && -x $program ]] || { echo "$0: no such program: $program" >&2; exit 2; }
+done
+bin=$(realpath "$1") conformance=$(realpath "$2")
 cache=${CACHE_DIR:-$here/.cache}
 
 server=
@@ -17,6 +20,9 @@ work=$(mktemp -d)
 cleanup() {
   if [[ -n $server ]] && kill -0 "$server" 2>/dev/null; then
     kill -KILL "$server" 2>/dev/null || true
+  fi
+  if [[ -f $work/journey/pid ]]; then
+    kill -KILL "$(<"$work/journey/pid")" 2>/dev/null || true
   fi
   rm -rf "$work"
 }
@@ -101,9 +107,11 @@ else
   server=
 fi
 
+source "$here/journey/run.sh" "$conformance"
+
 if [[ $failed -ne 0 ]]; then
-  echo "# the server's last words" >&2
-  tail -n 50 "$work/stderr" >&2
+  echo "# the servers' last words" >&2
+  tail -n 50 "$work/stderr" "$work/journey/stderr" >&2
 fi
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]

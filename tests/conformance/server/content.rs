@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use freehold::{List, Tenant};
-use rmcp::handler::server::wrapper::Parameters;
+use rmcp::handler::server::wrapper::{Json, Parameters};
 #[expect(deprecated, reason = "the suite has tools that log")]
 use rmcp::model::{
     AudioContent, CallToolResult, ClientCapabilities, ContentBlock, JsonObject, LoggingLevel,
     LoggingMessageNotificationParam, ProgressNotificationParam, ResourceContents,
 };
 use rmcp::{ErrorData, schemars, tool, tool_router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{Cx, Fixture};
@@ -24,6 +24,11 @@ const WAV: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEARKwAAIhYAQACABAAZGF0YQAAAAA="
 #[derive(Deserialize, schemars::JsonSchema)]
 struct Header {
     value: String,
+}
+
+#[derive(Serialize, schemars::JsonSchema)]
+struct Count {
+    value: i64,
 }
 
 fn object(value: Value) -> JsonObject {
@@ -187,6 +192,17 @@ impl Fixture {
         }
         let required = ClientCapabilities::builder().enable_sampling().build();
         Err(ErrorData::missing_required_client_capability(required))
+    }
+
+    /// Counts one up, durably, and tells whoever subscribed to the watched resource. Not the suite's: the tests with
+    /// foreign clients count with it across a restart.
+    #[tool]
+    async fn increment(&self, tenant: Tenant) -> freehold::Result<Json<Count>> {
+        let counted = tenant
+            .write(|tx| Ok(tx.query_row("UPDATE count SET value = value + 1 RETURNING value", [], |row| row.get(0))?))
+            .await?;
+        tenant.notify("test://watched-resource");
+        Ok(Json(Count { value: counted }))
     }
 
     /// Tells whoever listens that the tools have changed.

@@ -9,7 +9,7 @@ mod files;
 mod prompts;
 mod tasks;
 
-use freehold::{Ask, Host};
+use freehold::{Ask, Host, Migration};
 use rmcp::handler::server::router::tool::ToolRouter;
 #[expect(deprecated, reason = "the suite for older clients sets levels and subscribes this way")]
 use rmcp::model::{
@@ -125,5 +125,9 @@ impl ServerHandler for Fixture {
 }
 
 fn main() -> std::process::ExitCode {
-    Host::new(|_tenant| Fixture::new()).packs([]).run()
+    let count = Migration {
+        name: "0001_count".into(),
+        sql: "CREATE TABLE count (value INTEGER NOT NULL) STRICT; INSERT INTO count VALUES (0);".into(),
+    };
+    Host::new(|_tenant| Fixture::new()).migrations([count]).packs([]).run()
 }
