@@ -3,10 +3,31 @@
 //! SQLite's own words go to the caller only where they speak of the caller's statement or data; a
 //! message that may hold a path becomes an internal error.
 
-use rusqlite::ErrorCode;
+use std::time::Duration;
+
+use rusqlite::{ErrorCode, ffi};
 
 use super::limits::{DATABASE_BYTES, VALUE_BYTES};
 use crate::error::{Error, ErrorKind};
+
+/// Whether the disk failed under SQLite: not a full one, and not a page that there was no memory for.
+pub(super) fn is_disk_failure(error: &Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error);
+        if let Some(failure) = code {
+            return failure.code == ErrorCode::SystemIoFailure && failure.extended_code != ffi::SQLITE_IOERR_NOMEM;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// What the callers are told of whose writes that was.
+pub(super) fn disk_failed() -> Error {
+    let said = "the disk failed while this was written: read what is there before you send it again";
+    Error::new(ErrorKind::Unavailable, said).with_retry_after(Duration::from_secs(1))
+}
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Transaction, TransactionBehavior};
 
 use super::authorizer::Mode;
+use super::error::{disk_failed, is_disk_failure};
 use super::open::Guards;
 use super::writer::{Writer, host_objects};
 use super::{limits, pause, unfold};
@@ -61,6 +62,15 @@ enum Fallen {
     Commit(Error),
 }
 
+impl Fallen {
+    fn is_of_the_disk(&self, done: &[Entry]) -> bool {
+        match self {
+            Self::Begin(error) | Self::Commit(error) => is_disk_failure(error),
+            Self::Cut => done.last().is_some_and(Entry::met_a_disk_failure),
+        }
+    }
+}
+
 impl From<Box<dyn WriteJob>> for Entry {
     fn from(job: Box<dyn WriteJob>) -> Self {
         Self { job, begun: false, alone: false, outcome: Ok(()) }
@@ -71,6 +81,10 @@ impl Entry {
     fn begin(&mut self) -> bool {
         self.begun = self.begun || self.job.begin();
         self.begun
+    }
+
+    fn met_a_disk_failure(&self) -> bool {
+        self.outcome.as_ref().err().is_some_and(is_disk_failure)
     }
 
     fn answer(self) {
@@ -91,21 +105,30 @@ impl Writer {
         let mut waiting: VecDeque<_> = again.into_iter().chain(once).map(Entry::from).collect();
         let mut behind: VecDeque<_> = behind.into_iter().map(Entry::from).collect();
         let mut most = usize::MAX;
-        while !waiting.is_empty() || !behind.is_empty() {
+        while !self.broken && (!waiting.is_empty() || !behind.is_empty()) {
             let mut done = Vec::new();
             match self.transact(&mut waiting, &mut behind, most, &mut done) {
                 Ok(()) => {
+                    self.broken |= done.iter().any(Entry::met_a_disk_failure);
                     done.into_iter().for_each(Entry::answer);
                     most = usize::MAX;
                 }
+                Err(fallen) if fallen.is_of_the_disk(&done) => {
+                    self.broken = true;
+                    done.into_iter().for_each(|entry| entry.undone(disk_failed()));
+                }
                 Err(Fallen::Begin(error)) => {
-                    waiting.into_iter().for_each(|entry| entry.undone(error.repeat()));
+                    waiting.drain(..).for_each(|entry| entry.undone(error.repeat()));
                     break;
                 }
                 Err(fallen) => most = requeue(&fallen, done, &mut waiting),
             }
         }
-        self.checkpoint();
+        if self.broken {
+            waiting.into_iter().for_each(|entry| entry.undone(disk_failed()));
+        } else {
+            self.checkpoint();
+        }
         behind.into_iter().map(|entry| entry.job).collect()
     }
 

@@ -1,13 +1,13 @@
 //! Opens a file the way every file of this host is opened, and hands out its one writer and its readers.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::Authorizer;
 use super::{DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, memory, pause};
@@ -68,6 +68,7 @@ impl Database {
             let owners = [&Migrations::of_host(), template.app()];
             owners.into_iter().try_for_each(|owner| owner.check(&conn).map(drop))?;
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+            take_in_log(&conn, &wal_of(&path))?;
             owners.into_iter().try_for_each(|owner| owner.apply(&mut conn))?;
             Result::<Connection>::Ok(conn)
         })?;
@@ -79,6 +80,24 @@ impl Database {
             readers: Readers::new(&path, settings, threads),
         })
     }
+}
+
+/// Copies a log that was left into the file and empties it. A log is left where nobody closed the file: by a
+/// crash, or where the disk failed, and then what Linux holds for written has to be written again.
+fn take_in_log(conn: &Connection, wal: &Path) -> Result<()> {
+    if !fs::metadata(wal).is_ok_and(|wal| wal.len() > 0) {
+        return Ok(());
+    }
+    let busy = match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)) {
+        // Nothing is lost by that, and it can still be read.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => false,
+        done => done?,
+    };
+    if busy {
+        let said = "the tenant's database is still being read from before; call again";
+        return Err(Error::new(ErrorKind::Unavailable, said).with_retry_after(Duration::from_secs(1)));
+    }
+    Ok(())
 }
 
 /// Whatever SQLite says while it opens a file, the caller can only come back later: an operator has to act.

@@ -4,12 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::erase::take_forgotten;
+use super::error::is_disk_failure;
 use super::open::Guards;
 use super::{FileSettings, pause};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The log's size, in bytes, from which on it is copied back into the file: 1,000 pages, SQLite's own
 /// habit, but after the replies and not before one.
@@ -28,6 +30,9 @@ pub(crate) struct Writer {
     pub(super) behind_alone: bool,
     /// The log holds what was forgotten, and is to be emptied.
     forgotten: bool,
+    /// The disk failed under it. Linux says so once and holds what it could not write for written, so that
+    /// nothing may be tried again on what this connection knows: it is let go of, and the file opened anew.
+    pub(super) broken: bool,
 }
 
 impl Writer {
@@ -35,7 +40,7 @@ impl Writer {
         let host_objects = host_objects(&conn)?;
         let guards = Guards::install(&conn)?;
         let limits = settings.limits.clone();
-        Ok(Self { conn, guards, wal, limits, host_objects, behind_alone: false, forgotten: false })
+        Ok(Self { conn, guards, wal, limits, host_objects, behind_alone: false, forgotten: false, broken: false })
     }
 
     /// Copies the log back into the file once it is long. Not forced: a reader may hold it up, and the
@@ -47,13 +52,27 @@ impl Writer {
             let emptied = pause::on_disk(|| {
                 self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
             });
+            let emptied = emptied.map_err(Error::from);
+            self.broken |= emptied.as_ref().err().is_some_and(is_disk_failure);
             self.forgotten = !emptied.unwrap_or(false);
             return;
         }
         let long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() >= CHECKPOINT_FROM);
         if long && let Err(error) = pause::on_disk(|| self.pragma("PRAGMA wal_checkpoint(PASSIVE)")) {
+            self.broken |= is_disk_failure(&error);
             tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
         }
+    }
+
+    /// Whether the disk failed under it, so that it can only be abandoned.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Closes the file and leaves it as it is: the next open copies the log, read anew, into the file.
+    pub(crate) fn abandon(self) {
+        // If it fails, the log is copied now, from what the failed writes left in memory: no harm on top.
+        let _ = self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 
     /// Lets go of prepared statements and of cached pages.

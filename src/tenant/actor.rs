@@ -49,7 +49,7 @@ pub(super) fn start(
 
 async fn run(mut desk: Desk, executor: Executor, credit: Arc<Credit>) {
     let behind = Arc::clone(&desk.behind);
-    while desk.closing.is_empty() {
+    while desk.closing.is_empty() && !desk.writer.is_broken() {
         let first = tokio::select! {
             biased;
             first = desk.inbox.recv() => match first {
@@ -100,6 +100,9 @@ impl Desk {
             }
             let unbegun = self.writer.group(std::mem::take(&mut jobs), behind);
             self.behind.put_back(unbegun);
+            if self.writer.is_broken() {
+                return;
+            }
         }
     }
 
@@ -116,6 +119,15 @@ impl Desk {
     }
 
     fn close(mut self) -> Result<()> {
+        if self.writer.is_broken() {
+            let lost = self.behind.take_last().len();
+            tracing::error!(
+                lost,
+                "the disk failed under a tenant's file: it is closed, and opened anew when asked for"
+            );
+            self.writer.abandon();
+            return Ok(());
+        }
         let unbegun = self.writer.group(Vec::new(), self.behind.take_last());
         if !unbegun.is_empty() {
             tracing::warn!(lost = unbegun.len(), "writes that nobody waited for are lost: the file is locked");

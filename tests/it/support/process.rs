@@ -1,5 +1,6 @@
 //! The real program: started on a port of the system's choice, ended by its own id, its words kept.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -83,12 +84,18 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `freehold serve` on `data_dir` with these arguments more, and waits until it listens.
     pub(crate) fn start(data_dir: &Path, args: &[&str]) -> Self {
+        Self::start_with(data_dir, args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn start_with(data_dir: &Path, args: &[&str], environment: &[(&str, &OsStr)]) -> Self {
         let log = data_dir.with_extension("log");
         let mut command = freehold(data_dir, &[&["serve", "--listen", "127.0.0.1:0"], args].concat());
         // A test sends as fast as it can.
         for rate in ["FREEHOLD_LIMITS__REQUESTS_PER_SECOND", "FREEHOLD_LIMITS__PRINCIPAL_REQUESTS_PER_SECOND"] {
             command.env(rate, "0");
         }
+        command.envs(environment.iter().copied());
         let errors = File::options().create(true).append(true).open(&log).expect("a log");
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("the program starts");
         let out = child.stdout.take().expect("a pipe");
