@@ -30,7 +30,7 @@ use crate::catalog::Catalog;
 use crate::clock::HeldClock;
 use crate::config::{DEFAULT_CLASS, Settings};
 use crate::db::DataDir;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, Service};
 use crate::id::TenantId;
 use crate::tenant::Tenant;
@@ -78,7 +78,17 @@ impl TestHost {
         let Self { host, settings, service, router, keys, clock, dir } = self;
         service.close().await;
         drop((service, router));
-        let (router, service) = host.clone().into_router(&settings)?;
+        let again = || host.clone().into_router(&settings);
+        let mut started = again();
+        // The last task of the old one may be about to end on another thread, and holds the folder until then.
+        for _ in 0..1_000 {
+            match started {
+                Err(error) if error.kind() == ErrorKind::Conflict => tokio::time::sleep(Duration::from_millis(1)).await,
+                _ => break,
+            }
+            started = again();
+        }
+        let (router, service) = started?;
         Ok(Self { host, settings, service, router, keys, clock, dir })
     }
 
