@@ -49,6 +49,9 @@ pub struct Limits {
     pub statement_memory: ByteSize,
     /// The size of the tenant's database file.
     pub database_bytes: ByteSize,
+    /// Tables, indexes, views and triggers together, the host's own included. Some kilobytes each, in the memory
+    /// of every connection.
+    pub schema_objects: usize,
     /// One string, blob or row.
     pub value_bytes: ByteSize,
     /// The JSON text of one key's value.
@@ -117,6 +120,7 @@ impl Default for Limits {
             statement_deadline: Duration::from_secs(5),
             statement_memory: ByteSize::mib(32),
             database_bytes: ByteSize::gib(1),
+            schema_objects: 1_000,
             value_bytes: ByteSize::mib(1),
             kv_value_bytes: ByteSize::kib(128),
             memory_text_bytes: ByteSize::kib(16),

@@ -55,6 +55,7 @@ struct State {
     mode: AtomicU8,
     altered: AtomicBool,
     viewed: AtomicBool,
+    created: AtomicBool,
     refused: Mutex<Option<&'static str>>,
 }
 
@@ -64,6 +65,7 @@ impl Authorizer {
             mode: AtomicU8::new(Mode::Host as u8),
             altered: false.into(),
             viewed: false.into(),
+            created: false.into(),
             refused: Mutex::default(),
         };
         let authorizer = Self(Arc::new(state));
@@ -107,6 +109,11 @@ impl Authorizer {
         self.0.viewed.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether an agent made an object of the schema since the last call.
+    pub(super) fn take_created(&self) -> bool {
+        self.0.created.swap(false, Ordering::Relaxed)
+    }
+
     fn refused(&self) -> std::sync::MutexGuard<'_, Option<&'static str>> {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,6 +123,16 @@ impl Authorizer {
         let verdict = if mode == Mode::Host as u8 {
             Ok(())
         } else if mode == Mode::Tenant as u8 || context.accessor.is_some() {
+            if matches!(
+                context.action,
+                AuthAction::CreateTable { .. }
+                    | AuthAction::CreateIndex { .. }
+                    | AuthAction::CreateView { .. }
+                    | AuthAction::CreateTrigger { .. }
+                    | AuthAction::CreateVtable { .. }
+            ) {
+                self.0.created.store(true, Ordering::Relaxed);
+            }
             match context.action {
                 AuthAction::AlterTable { .. } => self.0.altered.store(true, Ordering::Relaxed),
                 AuthAction::CreateView { .. } => self.0.viewed.store(true, Ordering::Relaxed),

@@ -16,7 +16,7 @@ use super::authorizer::Mode;
 use super::error::{disk_failed, is_disk_failure};
 use super::open::Guards;
 use super::writer::{Writer, host_objects};
-use super::{limits, pause, unfold};
+use super::{Caller, limits, pause, unfold};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -28,6 +28,8 @@ const SHARED_FOR: Duration = Duration::from_millis(20);
 pub(crate) trait WriteJob: Send {
     /// On whose behalf it runs.
     fn mode(&self) -> Mode;
+    /// Who waits for it, if its leaving is to stop it.
+    fn caller(&self) -> Caller;
     /// Asked once, right before it would run: `false` if nobody waits for it any more.
     fn begin(&mut self) -> bool;
     /// Runs it; `Err` undoes what it did and nothing else.
@@ -216,11 +218,14 @@ impl Here<'_> {
 
     fn job(&self, job: &mut dyn WriteJob) -> Result<()> {
         let Guards { authorizer, watch } = self.guards;
-        let outcome = watch.limited(self.limits, || {
+        let outcome = watch.limited(self.limits, job.caller(), || {
             authorizer.during(job.mode(), || unpanicked(|| job.run(self.tx)))?;
             // SQLite does not tell an authorizer the new name that an ALTER TABLE gives.
             if authorizer.take_altered() && host_objects(self.tx)? != self.host_objects {
                 return Err(Error::new(ErrorKind::Forbidden, "names that begin with _fh_ belong to the host"));
+            }
+            if authorizer.take_created() {
+                limits::check_objects(self.tx, self.limits)?;
             }
             if authorizer.take_viewed() { unfold::check_views(self.tx) } else { Ok(()) }
         });

@@ -9,7 +9,7 @@ use rusqlite::limits::Limit;
 
 use super::functions;
 use crate::config::Limits;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 pub(super) const DATABASE_BYTES: &str = "database_bytes";
 pub(super) const VALUE_BYTES: &str = "value_bytes";
@@ -49,6 +49,23 @@ pub(super) fn restrict(conn: &Connection, value_bytes: u64) -> rusqlite::Result<
         conn.set_db_config(defence, on)?;
     }
     Ok(())
+}
+
+/// Refuses a schema of more objects than there may be: every connection keeps it in memory as a whole.
+///
+/// # Errors
+/// [`ErrorKind::Limit`](crate::ErrorKind::Limit).
+pub(super) fn check_objects(conn: &Connection, limits: &Limits) -> Result<()> {
+    let most = limits.schema_objects;
+    let has = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+    if usize::try_from(has).is_ok_and(|has| has <= most) {
+        return Ok(());
+    }
+    let said = format!(
+        "tables, indexes, views and triggers may be {most} together, the host's own included, and nothing was \
+         changed: drop what is not needed, or keep more rows in fewer tables"
+    );
+    Err(Error::limit("schema_objects", most as u64, said))
 }
 
 /// SQLite says that a limit was reached and not which number it is: put in here.

@@ -13,7 +13,7 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::authorizer::Mode;
 use super::open::{Guards, flags, settle};
-use super::{FileSettings, limits as bounds};
+use super::{Caller, FileSettings, limits as bounds};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -61,14 +61,17 @@ impl Readers {
     ///
     /// # Errors
     /// What `work` returns; [`ErrorKind::Limit`] past the statement deadline.
-    pub(crate) fn read<T>(&self, mode: Mode, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn read<T>(&self, mode: Mode, caller: Caller, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if caller.is_gone() {
+            return Err(Error::new(ErrorKind::Busy, "never begun: the caller is gone"));
+        }
         let pool = self.pool().clone();
         let mut conn = pool.get().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "the tenant's database can't be opened for reading").with_source(error)
         })?;
         let Guards { watch, authorizer } = guards(&mut conn)?;
         let tx = conn.transaction()?;
-        let result = watch.limited(&self.limits, || authorizer.during(mode, || work(&tx)));
+        let result = watch.limited(&self.limits, caller, || authorizer.during(mode, || work(&tx)));
         // Nothing was written; dropping rolls back. A panic of `work` does so too.
         drop(tx);
         result.map_err(|error| bounds::name_bound(error, &self.limits))

@@ -3,8 +3,8 @@
 //! SQLite calls the progress handler between VM steps, and the handler looks at this. A single
 //! function call in SQL is one step: nothing here can cut it short.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -17,32 +17,59 @@ use crate::error::{ErrorKind, Result};
 const STEPS: i32 = 1_000;
 const NEVER: u64 = u64::MAX;
 
-/// The deadline of what a connection does at present.
+/// Whether somebody still waits for a piece of work.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller(Arc<AtomicBool>);
+
+/// What the caller holds while it waits; dropped, it is gone.
+pub(crate) struct Waiting(Caller);
+
+impl Caller {
+    /// The caller's side of it.
+    #[must_use]
+    pub(crate) fn waits(&self) -> Waiting {
+        Waiting(self.clone())
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The deadline, and the caller, of what a connection does at present.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     origin: Instant,
     /// Nanoseconds after `origin`.
     deadline: Arc<AtomicU64>,
+    caller: Arc<Mutex<Caller>>,
 }
 
 impl Watch {
     /// Installs a watch on `conn`, with no deadline yet.
     pub(super) fn install(conn: &Connection) -> rusqlite::Result<Self> {
-        let watch = Self { origin: Instant::now(), deadline: Arc::new(AtomicU64::new(NEVER)) };
+        let watch = Self { origin: Instant::now(), deadline: Arc::new(AtomicU64::new(NEVER)), caller: Arc::default() };
         let seen = watch.clone();
         conn.progress_handler(
             STEPS,
             Some(move || {
                 pause::between_steps();
-                seen.is_over()
+                seen.is_over() || seen.caller().is_gone()
             }),
         )?;
         Ok(watch)
     }
 
     /// Runs `work` within the deadline and the memory of a statement; what SQLite stops then is told as that
-    /// limit.
-    pub(super) fn limited<T>(&self, limits: &Limits, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// limit. When `caller` is gone it is stopped too, and nobody is told.
+    pub(super) fn limited<T>(&self, limits: &Limits, caller: Caller, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        *self.caller() = caller;
         let within = limits.statement_deadline;
         let at = self.origin.elapsed() + within;
         self.deadline.store(u64::try_from(at.as_nanos()).unwrap_or(NEVER), Ordering::Relaxed);
@@ -50,6 +77,7 @@ impl Watch {
         let result = memory::within(limits.statement_memory.as_u64(), until, work);
         let over = self.is_over();
         self.deadline.store(NEVER, Ordering::Relaxed);
+        *self.caller() = Caller::default();
         match result {
             Err(error) if over && error.kind() == ErrorKind::Limit && error.bound().is_none() => {
                 let millis = u64::try_from(within.as_millis()).unwrap_or(NEVER);
@@ -61,6 +89,10 @@ impl Watch {
             }
             other => other,
         }
+    }
+
+    fn caller(&self) -> MutexGuard<'_, Caller> {
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_over(&self) -> bool {

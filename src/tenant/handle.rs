@@ -20,7 +20,7 @@ use super::seal::Secret;
 use crate::auth::{Principal, Scope};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::db::{Database, Mode, Readers};
+use crate::db::{Caller, Database, Mode, Readers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
@@ -203,7 +203,8 @@ impl Handle {
         F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let Inner { limits, mailbox, .. } = &*self.0;
-        let (job, turn, mut answer) = Job::new(mode, repeats, work);
+        let (job, turn, caller, mut answer) = Job::new(mode, repeats, work);
+        let _waiting = caller.waits();
         mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
             TrySendError::Closed(_) => closing(),
@@ -230,10 +231,12 @@ impl Handle {
         let place = Place::take(self)?;
         let permit = timeout(limits.queue_deadline, Arc::clone(&self.0.reading).acquire_owned()).await;
         let permit = permit.map_err(|_| waited(limits))?.map_err(|_| closing())?;
+        let caller = Caller::default();
+        let _waiting = caller.waits();
         let job = move || {
             // Kept until the reader is back, even when the caller is long gone.
             let (_permit, place) = (permit, place);
-            place.0.0.readers.read(mode, work)
+            place.0.0.readers.read(mode, caller, work)
         };
         self.0.executor.run(&self.0.credit, job).await?
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
-use crate::db::{Mode, WriteJob};
+use crate::db::{Caller, Mode, WriteJob};
 use crate::error::{Error, Result};
 
 const WAITING: u8 = 0;
@@ -36,15 +36,18 @@ pub(super) struct Job<T, F> {
     repeats: bool,
     value: Option<T>,
     turn: Turn,
+    caller: Caller,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T, F> Job<T, F> {
     /// The job, and where its caller waits. `repeats`: `work` may run again after it was undone.
-    pub(super) fn new(mode: Mode, repeats: bool, work: F) -> (Self, Turn, oneshot::Receiver<Result<T>>) {
+    pub(super) fn new(mode: Mode, repeats: bool, work: F) -> (Self, Turn, Caller, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
         let turn = Turn::default();
-        (Self { mode, work, repeats, value: None, turn: turn.clone(), reply }, turn, answer)
+        let caller = Caller::default();
+        let job = Self { mode, work, repeats, value: None, turn: turn.clone(), caller: caller.clone(), reply };
+        (job, turn, caller, answer)
     }
 }
 
@@ -63,6 +66,11 @@ where
 {
     fn mode(&self) -> Mode {
         self.mode
+    }
+
+    fn caller(&self) -> Caller {
+        // The host's own work is not left half-way for a client that went.
+        if self.mode == Mode::Host { Caller::default() } else { self.caller.clone() }
     }
 
     fn begin(&mut self) -> bool {
@@ -96,6 +104,10 @@ where
 {
     fn mode(&self) -> Mode {
         Mode::Host
+    }
+
+    fn caller(&self) -> Caller {
+        Caller::default()
     }
 
     fn begin(&mut self) -> bool {

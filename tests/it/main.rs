@@ -9,6 +9,7 @@ mod cli;
 mod durability;
 mod edge_cors;
 mod edge_form;
+mod gone;
 mod isolation;
 mod kill;
 mod kv;
