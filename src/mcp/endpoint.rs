@@ -137,12 +137,17 @@ struct TenantEndpoint<S: ServerHandler> {
 impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
     fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>> {
         Box::pin(async move {
-            if request.method() == Method::DELETE {
+            let ends = request.method() == Method::DELETE;
+            if ends {
                 self.known_session(&request).await?;
             }
             let listens = waits_for_news(&request).then(|| self.listening.token());
             let refused = self.sessions.refused();
-            let answer = self.service.handle(request).await;
+            let mut answer = self.service.handle(request).await;
+            if ends && answer.status() == StatusCode::ACCEPTED {
+                // It is done and not only taken: some clients warn of 202 here.
+                *answer.status_mut() = StatusCode::NO_CONTENT;
+            }
             if answer.status() == StatusCode::INTERNAL_SERVER_ERROR && self.sessions.refused() != refused {
                 return Err(self.sessions.full());
             }

@@ -147,7 +147,7 @@ macro_rules! seated {
 }
 
 /// Hands requests on: bound, then guarded. Boxed, for rmcp moves the future of a request, as large as the
-/// largest of these, from task to task. `private` marks lists, which differ from tenant to tenant.
+/// largest of these, from task to task. `Private` marks what differs from tenant to tenant and may be cached for its caller alone.
 macro_rules! hand_on {
     ($($method:ident($request:ty) -> $answer:ty $(, $private:ident)?;)*) => {$(
         async fn $method(&self, request: $request, mut context: Cx) -> Result<$answer, ErrorData> {
@@ -169,9 +169,9 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         subscribe(SubscribeRequestParams) -> ();
         unsubscribe(UnsubscribeRequestParams) -> ();
         on_custom_request(CustomRequest) -> CustomResult;
-        list_skills(Option<PaginatedRequestParams>) -> ListSkillsResult;
-        get_skill(GetSkillRequestParams) -> GetSkillResult;
-        read_resource_directory(ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult;
+        list_skills(Option<PaginatedRequestParams>) -> ListSkillsResult, Private;
+        get_skill(GetSkillRequestParams) -> GetSkillResult, Private;
+        read_resource_directory(ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult, Private;
     }
 
     async fn ping(&self, context: Cx) -> Result<(), ErrorData> {
@@ -267,7 +267,11 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
             return guarded(ended, Box::pin(resources::read(&self.packs, &tenant, &request.uri))).await;
         }
         let seat = seated!(self, request, context, false);
-        seat.settle(guarded(ended, Box::pin(self.server.read_resource(request, context))).await)
+        let mut answer = seat.settle(guarded(ended, Box::pin(self.server.read_resource(request, context))).await)?;
+        if let ReadResourceResponse::Complete(read) = &mut answer {
+            read.cache_scope = Some(CacheScope::Private);
+        }
+        Ok(answer)
     }
 
     async fn list_resources(
