@@ -33,5 +33,5 @@ pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
 pub(crate) use template::Template;
 pub(crate) use unfold::check_statement;
-pub(crate) use watch::{Caller, Watch};
+pub(crate) use watch::{Caller, Waiting, Watch};
 pub(crate) use writer::Writer;

@@ -25,10 +25,11 @@ pub(crate) struct Caller(Arc<AtomicBool>);
 pub(crate) struct Waiting(Caller);
 
 impl Caller {
-    /// The caller's side of it.
+    /// Both sides of it.
     #[must_use]
-    pub(crate) fn waits(&self) -> Waiting {
-        Waiting(self.clone())
+    pub(crate) fn new() -> (Self, Waiting) {
+        let caller = Self::default();
+        (caller.clone(), Waiting(caller))
     }
 
     pub(super) fn is_gone(&self) -> bool {

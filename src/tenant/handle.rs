@@ -203,8 +203,7 @@ impl Handle {
         F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let Inner { limits, mailbox, .. } = &*self.0;
-        let (job, turn, caller, mut answer) = Job::new(mode, repeats, work);
-        let _waiting = caller.waits();
+        let (job, turn, _waiting, mut answer) = Job::new(mode, repeats, work);
         mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
             TrySendError::Closed(_) => closing(),
@@ -231,8 +230,7 @@ impl Handle {
         let place = Place::take(self)?;
         let permit = timeout(limits.queue_deadline, Arc::clone(&self.0.reading).acquire_owned()).await;
         let permit = permit.map_err(|_| waited(limits))?.map_err(|_| closing())?;
-        let caller = Caller::default();
-        let _waiting = caller.waits();
+        let (caller, _waiting) = Caller::new();
         let job = move || {
             // Kept until the reader is back, even when the caller is long gone.
             let (_permit, place) = (permit, place);

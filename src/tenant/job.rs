@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rusqlite::Transaction;
 use tokio::sync::oneshot;
 
-use crate::db::{Caller, Mode, WriteJob};
+use crate::db::{Caller, Mode, Waiting, WriteJob};
 use crate::error::{Error, Result};
 
 const WAITING: u8 = 0;
@@ -42,12 +42,11 @@ pub(super) struct Job<T, F> {
 
 impl<T, F> Job<T, F> {
     /// The job, and where its caller waits. `repeats`: `work` may run again after it was undone.
-    pub(super) fn new(mode: Mode, repeats: bool, work: F) -> (Self, Turn, Caller, oneshot::Receiver<Result<T>>) {
+    pub(super) fn new(mode: Mode, repeats: bool, work: F) -> (Self, Turn, Waiting, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
         let turn = Turn::default();
-        let caller = Caller::default();
-        let job = Self { mode, work, repeats, value: None, turn: turn.clone(), caller: caller.clone(), reply };
-        (job, turn, caller, answer)
+        let (caller, waiting) = Caller::new();
+        (Self { mode, work, repeats, value: None, turn: turn.clone(), caller, reply }, turn, waiting, answer)
     }
 }
 
