@@ -95,7 +95,7 @@ impl TestHost {
     /// Enters a tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it is there.
+    /// [`ErrorKind::Conflict`] when it is there.
     pub fn create_tenant(&self, tenant: &str) -> Result<()> {
         self.create_tenant_of(tenant, DEFAULT_CLASS)
     }
@@ -111,7 +111,7 @@ impl TestHost {
     /// A token with `read write` for an hour.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when `tenant` is no name.
+    /// [`ErrorKind::Invalid`] when `tenant` is no name.
     pub fn token(&self, tenant: &str) -> Result<String> {
         self.token_with(tenant, "read write", Duration::from_secs(3600))
     }
@@ -119,7 +119,7 @@ impl TestHost {
     /// A token with `scope` for `ttl`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when something of it is none.
+    /// [`ErrorKind::Invalid`] when something of it is none.
     pub fn token_with(&self, tenant: &str, scope: &str, ttl: Duration) -> Result<String> {
         let request =
             TokenRequest { tenant: TenantId::parse(tenant)?, subject: "test".to_owned(), scope: scope.to_owned(), ttl };

@@ -55,7 +55,7 @@ fn drain_delay(settings: &Settings) -> Duration {
 /// nothing that was acknowledged is lost by that.
 ///
 /// # Errors
-/// [`ErrorKind::Internal`] when signals can't be watched.
+/// [`ErrorKind::Internal`](crate::ErrorKind::Internal) when signals can't be watched.
 pub(crate) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
     let watch = |kind| signal(kind).map_err(|error| Error::internal("signals can't be watched").with_source(error));
     let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
