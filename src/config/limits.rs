@@ -76,8 +76,31 @@ pub struct Limits {
     /// The longest that a task may run, and then that its result is kept.
     #[serde(with = "humantime_serde")]
     pub task_ttl: Duration,
-    /// MCP sessions of older clients open at once. An idle one costs about 50 KB.
+    /// MCP sessions of older clients, those that rest in the file among them. One more takes the place of the one
+    /// that was used longest ago; where all are in use it is refused.
     pub sessions: usize,
+    /// The same for one principal (issuer, subject and client): clients that open a session for each call push out
+    /// their own.
+    pub sessions_per_principal: usize,
+    /// How long a session stays in memory (some 50 KB) after its last call and stream. Then it is a row, and comes
+    /// back with the next request.
+    #[serde(with = "humantime_serde")]
+    pub session_quiet: Duration,
+    /// When a session that nobody uses ends for good.
+    #[serde(with = "humantime_serde")]
+    pub session_idle: Duration,
+    /// When a session ends for good, used or not.
+    #[serde(with = "humantime_serde")]
+    pub session_lifetime: Duration,
+    /// Events of one session's streams kept for clients that come back (`Last-Event-ID`); the oldest go first.
+    pub session_events: usize,
+    /// The same in bytes of JSON.
+    pub session_event_bytes: ByteSize,
+    /// How long an event is kept in the file.
+    #[serde(with = "humantime_serde")]
+    pub session_event_age: Duration,
+    /// Resources that one session may subscribe to.
+    pub session_subscriptions: usize,
     /// `[limits.class.NAME]`: what tenants of that class have instead. Empty in the limits of one tenant.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub class: BTreeMap<String, Overrides>,
@@ -96,6 +119,7 @@ impl Limits {
             ("readers", self.readers),
             ("result_rows", self.result_rows),
             ("statements", self.statements),
+            ("sessions_per_principal", self.sessions_per_principal),
         ];
         counts.into_iter().find(|(_, value)| *value == 0).map(|(key, _)| key)
     }
@@ -133,6 +157,14 @@ impl Default for Limits {
             tasks_running: 16,
             task_ttl: Duration::from_secs(3600),
             sessions: 64,
+            sessions_per_principal: 16,
+            session_quiet: Duration::from_secs(20),
+            session_idle: Duration::from_secs(24 * 3600),
+            session_lifetime: Duration::from_secs(7 * 24 * 3600),
+            session_events: 256,
+            session_event_bytes: ByteSize::mib(1),
+            session_event_age: Duration::from_secs(3600),
+            session_subscriptions: 64,
             class: BTreeMap::new(),
         }
     }

@@ -38,6 +38,7 @@ impl Migrations {
             owner: "host",
             steps: host_migrations![
                 "tenant/0001_host.sql",
+                "tenant/0002_sessions.sql",
                 "tenant/0003_tasks.sql",
                 "tenant/0004_kv.sql",
                 "tenant/0005_memory.sql"

@@ -1,12 +1,12 @@
 //! `/mcp`, and what is not `/mcp`: who calls, whose it is, and in. Each step refuses what the next one should not see.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use super::request_log::Caller;
 use super::respond::{Asked, no_such_method, no_such_path, refuse, said_again};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mcp::waits_for_news;
 
 /// Every method of `/mcp`. A caller without a token learns nothing else, not even which methods there are.
 pub(super) async fn mcp(State(edge): State<Edge>, request: Request) -> Response {
@@ -43,23 +44,27 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
     let in_flight = parts.drain.enter().ok_or_else(stopping)?;
     let principal = authenticate(&*parts.authenticate, &mut head.headers).await?;
     let tenant = parts.tenants.get(principal.tenant()).await?;
-    let waits_for_news = head.method == Method::GET
-        || head.headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen");
+    let waits_for_news = waits_for_news(&head.method, &head.headers);
     let caller = Caller(principal.tenant().clone());
     let admitted = admit(&tenant.tenant, &principal, &head, waits_for_news, &*parts.clock)?;
     head.extensions.insert(principal);
     let body = collect(&head.headers, body, tenant.tenant.limits()).await?;
     let held = admitted.begin(&body).await?;
     head.extensions.insert(held.clone());
+    let in_flight = Arc::new(in_flight);
+    if !waits_for_news {
+        // With the request: a call of an older client goes on when its client is gone.
+        head.extensions.insert(Arc::clone(&in_flight));
+    }
     let asked = Asked { kind: head.headers.get(CONTENT_TYPE).cloned(), body: body.clone() };
     let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body))).await?;
     let status = answer.status();
     let mut answer = if status.is_client_error() || status.is_server_error() {
         said_again(answer, &asked, id).await
     } else if is_stream(&answer) {
-        // A stream keeps its tenant open until it ends. The process waits for answers, not for a stream of
-        // notifications: that one it ends itself.
-        let held = (held, tenant, (!waits_for_news).then_some(in_flight));
+        // An answer keeps its tenant open until it ends, and the process waits for it. A stream of notifications
+        // ends with its tenant: who only listens keeps no file open.
+        let held = (held, (!waits_for_news).then_some((tenant, in_flight)));
         answer.map(|body| {
             Body::new(body.map_frame(move |frame| {
                 let _ = &held;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use rmcp::transport::streamable_http_server::session::SessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ServerHandler, ServiceExt};
 use tokio::time::timeout;
@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::handler::TenantHandler;
-use super::sessions::TenantSessions;
+use super::sessions::{TenantSessions, no_such_session};
 use crate::ask::{Sealing, StateKeys};
 use crate::auth::Principal;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::packs::Packs;
 use crate::tasks::TaskBoard;
 use crate::tenant::{Handle, Resident};
@@ -33,10 +33,9 @@ const SESSION_ID: &str = "mcp-session-id";
 /// How long a stream of notifications may take to say its last words when its tenant closes.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 
-/// Whether the answer to `request` is a stream of notifications, which nobody has to wait for.
-pub(crate) fn waits_for_news<B>(request: &Request<B>) -> bool {
-    request.method() == Method::GET
-        || request.headers().get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
+/// Whether the answer to such a request is a stream of notifications, which nobody has to wait for.
+pub(crate) fn waits_for_news(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::GET || headers.get("mcp-method").is_some_and(|method| method == "subscriptions/listen")
 }
 
 /// What every tenant's endpoint is made with.
@@ -106,11 +105,11 @@ pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &End
     let named = server.get_info().capabilities.supports_tasks();
     let tasks = TaskBoard::new(tenant.clone(), Arc::clone(&settings.clock), named);
     let packs = Arc::clone(&settings.packs);
-    let handler = Arc::new(TenantHandler::new(server, packs, tenant.clone(), sealing, tasks, local));
-    let sessions = Arc::new(TenantSessions::new(tenant.limits().sessions));
+    let sessions = TenantSessions::new(tenant.clone(), Arc::clone(&settings.clock));
+    let handler = Arc::new(TenantHandler::new(server, packs, tenant.clone(), sealing, tasks, sessions.clone(), local));
     let stop = CancellationToken::new();
     let body_bytes = usize::try_from(tenant.limits().body_bytes.as_u64()).unwrap_or(usize::MAX);
-    let config = StreamableHttpServerConfig::default()
+    let mut config = StreamableHttpServerConfig::default()
         // Older clients get their sessions and SSE, the modern ones plain JSON where one message is all.
         .with_legacy_session_mode(true)
         .with_json_response(true)
@@ -118,16 +117,19 @@ pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &End
         .disable_allowed_hosts()
         .disable_allowed_origins()
         .with_max_request_body_bytes(body_bytes)
+        // A session primes its streams itself, where its client knows such events.
+        .with_sse_retry(None)
         .with_cancellation_token(stop.clone());
+    config.session_store = Some(Arc::new(sessions.clone()));
     let shared = Arc::clone(&handler);
-    let service = StreamableHttpService::new(move || Ok(Arc::clone(&shared)), Arc::clone(&sessions), config);
+    let service = StreamableHttpService::new(move || Ok(Arc::clone(&shared)), Arc::new(sessions.clone()), config);
     let listening = TaskTracker::new();
     Ok(Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop, listening }) })
 }
 
 struct TenantEndpoint<S: ServerHandler> {
     service: StreamableHttpService<Arc<TenantHandler<S>>, TenantSessions>,
-    sessions: Arc<TenantSessions>,
+    sessions: TenantSessions,
     handler: Arc<TenantHandler<S>>,
     stop: CancellationToken,
     /// The open streams of notifications.
@@ -137,19 +139,19 @@ struct TenantEndpoint<S: ServerHandler> {
 impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
     fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>> {
         Box::pin(async move {
-            let ends = request.method() == Method::DELETE;
-            if ends {
-                self.known_session(&request).await?;
-            }
-            let listens = waits_for_news(&request).then(|| self.listening.token());
-            let refused = self.sessions.refused();
-            let mut answer = self.service.handle(request).await;
-            if ends && answer.status() == StatusCode::ACCEPTED {
+            let caller = request.extensions().get::<Principal>().cloned();
+            let caller = caller.ok_or_else(|| Error::internal("a request without a principal"))?;
+            let ends = (request.method() == Method::DELETE).then(|| session_id(request.headers())).flatten();
+            let listens = waits_for_news(request.method(), request.headers()).then(|| self.listening.token());
+            let mut answer = self.sessions.serving(caller.clone(), Box::pin(self.service.handle(request))).await?;
+            if let (Some(id), true) = (ends, answer.status().is_success()) {
+                self.sessions.delete(&id, &caller).await?;
                 // It is done and not only taken: some clients warn of 202 here.
                 *answer.status_mut() = StatusCode::NO_CONTENT;
             }
-            if answer.status() == StatusCode::INTERNAL_SERVER_ERROR && self.sessions.refused() != refused {
-                return Err(self.sessions.full());
+            if answer.status() == StatusCode::NOT_FOUND && !answer.headers().contains_key(CONTENT_TYPE) {
+                // rmcp's bare text: it found no session. One answer for every reason why.
+                return Err(no_such_session());
             }
             let Some(open) = listens else { return Ok(answer) };
             Ok(answer.map(|body| {
@@ -175,6 +177,7 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
     fn close(&self) -> Async<'_, ()> {
         Box::pin(async move {
             self.handler.subscriptions.close();
+            self.sessions.close().await;
             self.listening.close();
             if timeout(LAST_WORDS_WITHIN, self.listening.wait()).await.is_err() {
                 tracing::debug!(tenant = %self.handler.tenant_id(), "a stream that nobody reads was cut");
@@ -185,19 +188,10 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
     }
 
     fn is_busy(&self) -> bool {
-        self.handler.tasks().is_busy()
+        self.handler.tasks().is_busy() || self.sessions.is_busy()
     }
 }
 
-impl<S: ServerHandler> TenantEndpoint<S> {
-    /// rmcp answers 202 to a DELETE of any id at all; the specification wants 404 for an unknown one.
-    async fn known_session(&self, request: &Request<Full<Bytes>>) -> Result<()> {
-        let Some(id) = request.headers().get(SESSION_ID).and_then(|id| id.to_str().ok()) else {
-            return Ok(());
-        };
-        match self.sessions.has_session(&id.into()).await {
-            Ok(true) => Ok(()),
-            _ => Err(Error::new(ErrorKind::NotFound, "no such session: send `initialize` to open one")),
-        }
-    }
+fn session_id(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get(SESSION_ID)?.to_str().ok()?.to_owned())
 }

@@ -27,7 +27,8 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
-use super::subscriptions::Subscriptions;
+use super::sessions::TenantSessions;
+use super::subscriptions::{Subscriptions, allowed, session_of};
 use super::{resources, tasks};
 use crate::ask::{AskSeat, Sealing};
 use crate::auth::Principal;
@@ -46,6 +47,7 @@ pub(super) struct TenantHandler<S> {
     /// Who calls where no HTTP request says it: the person at the pipe.
     local: Option<Principal>,
     pub(super) subscriptions: Subscriptions,
+    sessions: TenantSessions,
 }
 
 type Cx = RequestContext<RoleServer>;
@@ -57,10 +59,11 @@ impl<S: ServerHandler> TenantHandler<S> {
         tenant: Handle,
         sealing: Sealing,
         tasks: TaskBoard,
+        sessions: TenantSessions,
         local: Option<Principal>,
     ) -> Self {
         let subscriptions = Subscriptions::new(tenant.clone());
-        Self { server, packs, tenant, sealing, tasks, local, subscriptions }
+        Self { server, packs, tenant, sealing, tasks, local, subscriptions, sessions }
     }
 
     /// The tenant's tasks.
@@ -115,6 +118,14 @@ impl<S: ServerHandler> TenantHandler<S> {
         capabilities
     }
 
+    /// Enters or ends a subscription that the server has let pass.
+    async fn watch(&self, session: Option<String>, uri: &str, on: bool) -> Result<(), ErrorData> {
+        match session {
+            Some(session) => Ok(self.sessions.subscribe(&session, uri, on).await?),
+            None => Ok(self.subscriptions.watch_at_pipe(uri, on)?),
+        }
+    }
+
     async fn call(&self, request: CallToolRequestParams, context: Cx) -> Result<CallToolResponse, ErrorData> {
         if self.built_in(&request.name).is_some() {
             return self.packs.tools.call(ToolCallContext::new(&*self.packs, request, context)).await;
@@ -166,12 +177,24 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         complete(CompleteRequestParams) -> CompleteResult;
         set_level(SetLevelRequestParams) -> ();
         list_prompts(Option<PaginatedRequestParams>) -> ListPromptsResult, Private;
-        subscribe(SubscribeRequestParams) -> ();
-        unsubscribe(UnsubscribeRequestParams) -> ();
         on_custom_request(CustomRequest) -> CustomResult;
         list_skills(Option<PaginatedRequestParams>) -> ListSkillsResult, Private;
         get_skill(GetSkillRequestParams) -> GetSkillResult, Private;
         read_resource_directory(ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult, Private;
+    }
+
+    async fn subscribe(&self, request: SubscribeRequestParams, mut context: Cx) -> Result<(), ErrorData> {
+        self.bind(&mut context)?;
+        let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
+        allowed(guarded(ended, Box::pin(self.server.subscribe(request, context))).await)?;
+        self.watch(session, &uri, true).await
+    }
+
+    async fn unsubscribe(&self, request: UnsubscribeRequestParams, mut context: Cx) -> Result<(), ErrorData> {
+        self.bind(&mut context)?;
+        let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
+        allowed(guarded(ended, Box::pin(self.server.unsubscribe(request, context))).await)?;
+        self.watch(session, &uri, false).await
     }
 
     async fn ping(&self, context: Cx) -> Result<(), ErrorData> {
@@ -355,6 +378,9 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if session_of(&context.extensions).is_none() {
+            self.subscriptions.serve_pipe(context.peer.clone());
+        }
         self.server.on_initialized(context).await;
     }
 

@@ -13,4 +13,4 @@ mod sessions;
 mod subscriptions;
 mod tasks;
 
-pub(crate) use endpoint::{EndpointSettings, Hosted, hosted};
+pub(crate) use endpoint::{EndpointSettings, Hosted, hosted, waits_for_news};

@@ -192,7 +192,6 @@ impl Handle {
     ///
     /// # Errors
     /// [`ErrorKind::Busy`]: `limits.behind` of them wait; [`ErrorKind::Unavailable`]: the tenant is being closed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the first that writes behind takes this line away"))]
     pub(crate) fn later(&self, work: impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static) -> Result<()> {
         self.0.behind.push(Box::new(Later(once(work))))
     }

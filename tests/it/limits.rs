@@ -5,11 +5,10 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use freehold::{Overrides, TestHost};
 use futures_util::future::join_all;
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::probe::Shared;
-use crate::support::wire::{Ask, LEGACY, Session, initialize};
+use crate::support::wire::Ask;
 use crate::support::{content, plain, refusal, soon, start, until};
 
 /// A refusal of a full queue: it names the bound and says when to come back.
@@ -131,26 +130,6 @@ async fn in_time(host: &TestHost, tool: &str, arguments: Value) -> Value {
             return answer;
         }
     }
-}
-
-#[tokio::test]
-async fn sessions_are_counted() {
-    let host = plain(&["a", "b"], |settings| settings.limits.sessions = 2);
-    let first = Session::open(&host, "a", LEGACY[1]).await;
-    let second = Session::open(&host, "a", LEGACY[2]).await;
-    let third = initialize(LEGACY[1]).of(&host, "a").send(&host).await;
-    let said = third.expect_refusal(429);
-    assert_eq!((&said["error"]["data"]["limit"], &said["error"]["data"]["value"]), (&json!("sessions"), &json!(2)));
-    assert!(!third.header("retry-after").is_empty(), "{third:?}");
-    // Others are not counted with them, and a call without a session needs none.
-    Session::open(&host, "b", LEGACY[1]).await;
-    content(&host.call("a", "sql_schema", json!({})).await);
-    for session in [&first, &second] {
-        content(&session.call(&host, "sql_schema", json!({})).await);
-    }
-    first.dress(Ask::new(Method::DELETE, "/mcp")).send(&host).await;
-    Session::open(&host, "a", LEGACY[1]).await;
-    host.close().await;
 }
 
 /// Open is a cache: whoever's turn it is gets a place, and nobody's rows are lost over it.

@@ -1,7 +1,9 @@
 //! What the modules share: both wires over a router, a server to misbehave, tokens, and the real program.
 
+pub(crate) mod events;
 pub(crate) mod probe;
 pub(crate) mod process;
+pub(crate) mod slow;
 pub(crate) mod token;
 pub(crate) mod wire;
 

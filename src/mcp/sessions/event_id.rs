@@ -1,0 +1,130 @@
+//! The ids of events: which stream of which life of a session, which event of it, which request it answers.
+//!
+//! `<mark>-<stream>-<event>[-<request>]`. The mark is drawn each time a session comes into memory, so that no
+//! two lives of it name two events alike, and is bound to the session, so that another session's id is known for
+//! one. The request's own id lets a host that knows no more of a stream than this (the process was killed under
+//! the call) still answer the request, rather than leave its client waiting.
+
+use aws_lc_rs::{digest, rand};
+use rmcp::model::RequestId;
+
+/// A longer one is left out: an id is sent with every event.
+const REQUEST_MAX: usize = 64;
+const HALF: usize = 6;
+
+/// An id, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EventId {
+    /// Mark and number of the stream.
+    pub stream: String,
+    /// Whether it is the stream of a GET.
+    pub standalone: bool,
+    pub seq: u64,
+    pub request: Option<RequestId>,
+}
+
+/// A new mark of `session`.
+pub(super) fn new_mark(session: &str) -> String {
+    let mut drawn = [0; HALF];
+    // It fails where there is no randomness at all, and there no key was made and no token verified.
+    let _ = rand::fill(&mut drawn);
+    format!("{}{}", hex(&drawn), bound(session, &hex(&drawn)))
+}
+
+/// A new session's id: 128 bits that nobody can guess.
+pub(super) fn new_session_id() -> Option<String> {
+    let mut drawn = [0; 16];
+    rand::fill(&mut drawn).ok()?;
+    Some(hex(&drawn))
+}
+
+/// The name of a stream.
+pub(super) fn stream_name(mark: &str, number: u64) -> String {
+    format!("{mark}-{number}")
+}
+
+/// The id of event `seq` of `stream`.
+pub(super) fn event_id(stream: &str, seq: u64, request: Option<&RequestId>) -> String {
+    let request = request.and_then(|id| serde_json::to_string(id).ok()).filter(|id| id.len() <= REQUEST_MAX);
+    match request {
+        Some(request) => format!("{stream}-{seq}-{}", hex(request.as_bytes())),
+        None => format!("{stream}-{seq}"),
+    }
+}
+
+impl EventId {
+    /// The id `text`, if it is one of `session`.
+    pub(super) fn parse(session: &str, text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (mark, number, seq) = (parts.next()?, parts.next()?, parts.next()?);
+        let (drawn, rest) = mark.split_at_checked(2 * HALF)?;
+        if rest != bound(session, drawn) {
+            return None;
+        }
+        let request = match parts.next() {
+            Some(request) if request.len() <= 2 * REQUEST_MAX => Some(serde_json::from_slice(&unhex(request)?).ok()?),
+            Some(_) => return None,
+            None => None,
+        };
+        let number: u64 = number.parse().ok()?;
+        let (stream, standalone) = (stream_name(mark, number), number == 0);
+        Some(Self { stream, standalone, seq: seq.parse().ok()?, request })
+    }
+}
+
+fn bound(session: &str, drawn: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, format!("{session}\n{drawn}").as_bytes());
+    hex(&digest.as_ref()[..HALF])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::RequestId;
+
+    use super::{EventId, event_id, new_mark, stream_name};
+
+    #[test]
+    fn an_id_comes_back_whole_and_only_to_its_session() {
+        let stream = stream_name(&new_mark("mine"), 3);
+        for request in [None, Some(RequestId::Number(-7)), Some(RequestId::String("a-b/\u{e9}".into()))] {
+            let id = event_id(&stream, 12, request.as_ref());
+            let parsed = EventId::parse("mine", &id).expect("an id of ours");
+            assert_eq!(
+                (&parsed.stream, parsed.seq, parsed.standalone, &parsed.request),
+                (&stream, 12, false, &request)
+            );
+            assert!(EventId::parse("theirs", &id).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_none() {
+        let mark = new_mark("s");
+        for wrong in [
+            "",
+            "0",
+            "-",
+            "---",
+            "é-1-1",
+            "5",
+            &mark,
+            &format!("{mark}-1"),
+            &format!("{mark}-1-x"),
+            &format!("{mark}-1-1-zz"),
+            &format!("{mark}-1-1-0"),
+        ] {
+            assert!(EventId::parse("s", wrong).is_none(), "{wrong}");
+        }
+    }
+}
