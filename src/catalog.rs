@@ -1,8 +1,12 @@
 //! The host's own database: which tenants there are. It opens no tenant's file.
 
+mod auth;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension};
+
+pub(crate) use auth::IssuedRecord;
 
 use crate::clock::Clock;
 use crate::db::{DataDir, open_catalog};

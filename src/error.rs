@@ -55,6 +55,8 @@ struct Inner {
     message: Cow<'static, str>,
     bound: Option<Bound>,
     retry_after: Option<Duration>,
+    /// A word for programs, where the kind alone does not say enough.
+    reason: Option<&'static str>,
     /// Which part of the request it is about, told before the message.
     place: Option<String>,
     source: Option<Source>,
@@ -68,6 +70,7 @@ impl Error {
             message: message.into(),
             bound: None,
             retry_after: None,
+            reason: None,
             place: None,
             source: None,
         }))
@@ -113,6 +116,13 @@ impl Error {
         self
     }
 
+    /// The same error with a word for programs, such as `tenant_suspended`: `reason` in a refusal's `data`.
+    #[must_use]
+    pub fn with_reason(mut self, reason: &'static str) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
     /// The same error with its cause, for the log.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
@@ -134,12 +144,13 @@ impl Error {
 
     /// The same answer for one more caller; the cause stays with the first.
     pub(crate) fn repeat(&self) -> Self {
-        let Inner { kind, message, bound, retry_after, place, .. } = &*self.0;
+        let Inner { kind, message, bound, retry_after, reason, place, .. } = &*self.0;
         Self(Box::new(Inner {
             kind: *kind,
             message: message.clone(),
             bound: *bound,
             retry_after: *retry_after,
+            reason: *reason,
             place: place.clone(),
             source: None,
         }))
@@ -163,7 +174,13 @@ impl Error {
         self.0.retry_after
     }
 
-    /// The bound and the wait as a refusal's `data` has them: `limit`, `value`, `retryAfterMs`.
+    /// The word for programs, if there is one.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        self.0.reason
+    }
+
+    /// What a refusal's `data` has of it: `limit`, `value`, `retryAfterMs`, `reason`.
     pub(crate) fn data(&self) -> Value {
         let mut data = json!({});
         if let Some(bound) = self.bound() {
@@ -172,6 +189,9 @@ impl Error {
         }
         if let Some(after) = self.retry_after() {
             data["retryAfterMs"] = json!(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        }
+        if let Some(reason) = self.reason() {
+            data["reason"] = json!(reason);
         }
         data
     }

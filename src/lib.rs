@@ -135,8 +135,8 @@ pub use auth::{Authenticate, Principal, Scope, Scopes, Verdict};
 pub use clock::HeldClock;
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    AddressBlock, AllowedOrigin, AuthSettings, Class, ConnectionSettings, CorsSettings, Durability, Limits, Origin,
-    Overrides, Pack, PublicUrl, Settings, TenantSettings, TlsSettings,
+    AddressBlock, AllowedOrigin, AuditSettings, AuthSettings, Class, ConnectionSettings, CorsSettings, Durability,
+    IssuerSettings, Limits, Origin, Overrides, Pack, PublicUrl, Settings, TenantMap, TenantSettings, TlsSettings,
 };
 pub use db::Migration;
 pub use drain::Drain;

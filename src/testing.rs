@@ -25,9 +25,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::auth::{KeyRing, TokenRequest, generate_key, mint};
+use crate::auth::{
+    ApiKeyRecord, KeyRing, NewApiKey, TokenRequest, api_key_id, generate_key, look_into, mint, token_id,
+};
 use crate::catalog::Catalog;
-use crate::clock::HeldClock;
+use crate::clock::{Clock, HeldClock};
 use crate::config::{DEFAULT_CLASS, Settings};
 use crate::db::DataDir;
 use crate::error::{Error, ErrorKind, Result};
@@ -121,9 +123,68 @@ impl TestHost {
     /// # Errors
     /// [`ErrorKind::Invalid`] when something of it is none.
     pub fn token_with(&self, tenant: &str, scope: &str, ttl: Duration) -> Result<String> {
-        let request =
-            TokenRequest { tenant: TenantId::parse(tenant)?, subject: "test".to_owned(), scope: scope.to_owned(), ttl };
-        mint(&self.keys, &self.settings, &*self.clock, &request)
+        let request = TokenRequest {
+            tenant: TenantId::parse(tenant)?,
+            subject: "test".to_owned(),
+            scope: scope.to_owned(),
+            ttl,
+            audience: None,
+            epoch: None,
+        };
+        Ok(mint(&self.keys, &self.settings, &*self.clock, &request)?.token)
+    }
+
+    /// An opaque API key with `scope`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when `tenant` is no name.
+    pub fn api_key(&self, tenant: &str, scope: &str, ttl: Option<Duration>) -> Result<String> {
+        let (tenant, now) = (TenantId::parse(tenant)?, self.clock.unix_seconds());
+        let key = NewApiKey::generate()?;
+        let catalog = self.catalog()?;
+        catalog.enter_api_key(&ApiKeyRecord {
+            id: key.id,
+            secret: key.secret,
+            epoch: catalog.epoch(&tenant)?,
+            tenant: tenant.to_string(),
+            subject: "test".to_owned(),
+            scope: scope.to_owned(),
+            created_at: now,
+            expires_at: ttl.map(|ttl| now + ttl.as_secs()),
+        })?;
+        Ok(key.text)
+    }
+
+    /// Takes one token or API key back, as `freehold token revoke` does. The host notices within a second.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is no token, or has no id.
+    pub fn revoke(&self, token: &str) -> Result<()> {
+        let told = look_into(token)?;
+        let id = told["id"].as_str().ok_or_else(|| Error::invalid("this token has no id"))?;
+        let issuer = told["claims"]["iss"].as_str().unwrap_or_default();
+        let name = if told["kind"] == "key" { api_key_id(id) } else { token_id(issuer, id) };
+        self.catalog()?.revoke(&name, u64::MAX >> 1, &*self.clock)
+    }
+
+    /// Takes every token of `tenant` back that was issued until now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such tenant.
+    pub fn revoke_tenant(&self, tenant: &str) -> Result<()> {
+        self.catalog()?.revoke_tenant(&TenantId::parse(tenant)?, &*self.clock)
+    }
+
+    /// Suspends `tenant`, or lets it be called again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such tenant.
+    pub fn suspend(&self, tenant: &str, suspended: bool) -> Result<()> {
+        self.catalog()?.suspend(&TenantId::parse(tenant)?, suspended)
+    }
+
+    fn catalog(&self) -> Result<Catalog> {
+        Catalog::open(&DataDir::open(self.dir.path())?)
     }
 
     /// The router, to be asked without a port.

@@ -5,17 +5,15 @@ use std::time::Duration;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{EncodingKey, Header, encode};
+use jsonwebtoken::{Header, encode};
 use serde_json::json;
 
-use super::KeyRing;
+use super::claims::SUBJECT_LENGTH_MAX;
+use super::{KeyRing, Scopes};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::id::TenantId;
-
-/// A token is a standing right: 90 days is where a forgotten one ends.
-const TTL_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// What to put into a token.
 #[derive(Clone, Debug)]
@@ -24,40 +22,92 @@ pub(crate) struct TokenRequest {
     pub tenant: TenantId,
     /// Who will carry it (`sub`).
     pub subject: String,
-    /// What it allows: words of `read`, `write`, `admin`.
+    /// What it allows: words of `read`, `write`, `admin`, `tool:<name>`.
     pub scope: String,
     /// How long it is good.
     pub ttl: Duration,
+    /// Whom it is for; the first of the host's audiences if not said.
+    pub audience: Option<String>,
+    /// The tenant's epoch, which a revocation of all of its tokens raises.
+    pub epoch: Option<u64>,
+}
+
+/// A signed token and what may be known of it.
+pub(crate) struct Minted {
+    /// The token itself.
+    pub token: String,
+    /// Its id, by which it can be taken back.
+    pub jti: String,
+    /// The name of the key that signed it.
+    pub kid: String,
+    /// When it was issued, in seconds since 1970.
+    pub issued_at: u64,
+    /// When it ends, in seconds since 1970.
+    pub expires_at: u64,
+}
+
+impl TokenRequest {
+    /// What both kinds of token ask of a request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): the subject is empty or long, or the scope names
+    /// nothing that there is.
+    pub(crate) fn check(subject: &str, scope: &str) -> Result<()> {
+        if subject.is_empty() || subject.len() > SUBJECT_LENGTH_MAX {
+            return Err(Error::invalid("a token's subject is 1 to 256 bytes"));
+        }
+        match Scopes::unknown_word(scope) {
+            Some(word) => {
+                Err(Error::invalid(format!("scope `{word}` is unknown: use words of read, write, admin, tool:<name>")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// Signs a token with the ring's signing key (RFC 9068: `typ` is `at+jwt`).
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the lifetime is 0 or above 90 days, the
-/// subject is empty, or the scope names nothing that there is.
-pub(crate) fn mint(ring: &KeyRing, settings: &Settings, clock: &dyn Clock, request: &TokenRequest) -> Result<String> {
-    let TokenRequest { tenant, subject, scope, ttl } = request;
-    if ttl.as_secs() == 0 || *ttl > TTL_MAX {
-        return Err(Error::invalid("a token's lifetime is 1 second to 90 days"));
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the lifetime is 0 or above `auth.max_lifetime`, the
+/// audience is not this host's, or as [`TokenRequest::check`].
+pub(crate) fn mint(ring: &KeyRing, settings: &Settings, clock: &dyn Clock, request: &TokenRequest) -> Result<Minted> {
+    let TokenRequest { tenant, subject, scope, ttl, audience, epoch } = request;
+    TokenRequest::check(subject, scope)?;
+    let most = settings.auth.max_lifetime;
+    if ttl.as_secs() == 0 || *ttl > most {
+        return Err(Error::invalid(format!(
+            "a token's lifetime is 1 second to {} (auth.max_lifetime)",
+            humantime::format_duration(most)
+        )));
     }
-    if subject.is_empty() || subject.len() > 256 {
-        return Err(Error::invalid("a token's subject is 1 to 256 bytes"));
-    }
-    if let Some(word) = scope.split(' ').find(|word| !matches!(*word, "read" | "write" | "admin")) {
-        return Err(Error::invalid(format!("scope `{word}` is unknown: use words of read, write, admin")));
-    }
+    let audiences = settings.audiences();
+    let audience = match audience {
+        Some(named) if !audiences.contains(named) => {
+            return Err(Error::invalid("this audience is not among auth.audiences: the token would be refused here"));
+        }
+        Some(named) => named.clone(),
+        None => audiences.into_iter().next().unwrap_or_default(),
+    };
     let mut id = [0; 16];
     rand::fill(&mut id).map_err(|_| Error::internal("no randomness for a token's id"))?;
+    let jti = URL_SAFE_NO_PAD.encode(id);
     let now = clock.unix_seconds();
-    let audience = settings.audiences().into_iter().next().unwrap_or_default();
+    let expires_at = now + ttl.as_secs();
     let mut claims = json!({
         "iss": settings.auth.issuer, "aud": audience, "sub": subject, "scope": scope,
-        "iat": now, "exp": now + ttl.as_secs(), "jti": URL_SAFE_NO_PAD.encode(id),
+        "iat": now, "exp": expires_at, "jti": jti,
     });
+    if let Some(epoch) = epoch {
+        claims["epo"] = json!(epoch);
+    }
     claims[claim_name(&settings.auth.tenant_claim)?] = json!(tenant.as_str());
-    let key = ring.signing();
+    let expected = settings.auth.expected_claims.iter();
+    expected.for_each(|(claim, value)| claims[claim] = json!(value));
+    let key = ring.signing()?;
     let header = Header { typ: Some("at+jwt".to_owned()), kid: Some(key.kid.clone()), ..Header::new(key.algorithm) };
-    sign(&header, &claims, &key.sign)
+    let token = encode(&header, &claims, &key.key)
+        .map_err(|error| Error::internal("the token can't be signed").with_source(error))?;
+    Ok(Minted { token, jti, kid: key.kid.clone(), issued_at: now, expires_at })
 }
 
 /// A claim deep inside another, or `sub`, is how a foreign issuer names tenants; ours writes a plain one.
@@ -68,8 +118,4 @@ fn claim_name(claim: &str) -> Result<&str> {
         ));
     }
     Ok(claim)
-}
-
-fn sign(header: &Header, claims: &serde_json::Value, key: &EncodingKey) -> Result<String> {
-    encode(header, claims, key).map_err(|error| Error::internal("the token can't be signed").with_source(error))
 }

@@ -47,8 +47,10 @@ pub(super) fn greet(settings: &Settings) -> Result<()> {
             subject: "dev".to_owned(),
             scope: "read write".to_owned(),
             ttl: TTL,
+            audience: None,
+            epoch: None,
         };
-        let token = mint(&keys, settings, &SystemClock, &request)?;
+        let token = mint(&keys, settings, &SystemClock, &request)?.token;
         say(format_args!("\n# tenant {tenant}, good for 24 hours\n{token}"))?;
         say(format_args!(
             "\n# clients up to 2025-11-25: open a session\n{}",

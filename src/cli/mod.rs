@@ -2,6 +2,7 @@
 
 mod config;
 mod dev;
+mod inspect;
 mod key;
 mod serve;
 mod tenant;
@@ -13,10 +14,12 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Flags, Settings};
 use crate::db::DataDir;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::telemetry;
 
 #[derive(Parser)]
 #[command(version, about, long_about = None, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -71,6 +74,14 @@ impl Place {
 /// The data directory as a command beside a running host uses it.
 fn data_dir(settings: &Settings) -> Result<DataDir> {
     DataDir::open(&settings.data_dir.relative())
+}
+
+/// Notes in the audit log what an operator did. It is done by then: a full disk is told and undoes nothing.
+fn admin_action(settings: &Settings, dir: &DataDir, event: &str, told: serde_json::Value) {
+    let path = settings.audit.file.as_ref().map_or_else(|| dir.audit(), |file| file.relative());
+    if let Err(error) = telemetry::append(&path, &settings.audit, SystemClock.now(), event, told) {
+        remark(format_args!("note: {}", error.chain()));
+    }
 }
 
 impl Host {

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Place, data_dir, say};
+use super::{Place, admin_action, data_dir, say};
 use crate::catalog::{Catalog, TenantRecord};
 use crate::clock::SystemClock;
 use crate::config::DEFAULT_CLASS;
@@ -38,6 +38,24 @@ pub(super) enum TenantCommand {
         /// One of [limits.class.NAME], or `default`
         class: String,
     },
+    /// Refuse every call of a tenant from now on; its state stays as it is
+    ///
+    /// Example: freehold tenant suspend acme
+    Suspend {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        id: TenantId,
+    },
+    /// Let a suspended tenant be called again
+    ///
+    /// Example: freehold tenant resume acme
+    Resume {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        id: TenantId,
+    },
     /// Print the tenants by name, one a line
     ///
     /// Example: freehold tenant list --json
@@ -64,8 +82,19 @@ pub(super) fn run(command: &TenantCommand) -> Result<()> {
             Catalog::open(&data_dir(&settings)?)?.set_class(id, class)?;
             say(id)
         }
+        TenantCommand::Suspend { place, id } => suspend(place, id, true),
+        TenantCommand::Resume { place, id } => suspend(place, id, false),
         TenantCommand::List { place, json } => list(&Catalog::open(&data_dir(&place.settings()?)?)?, *json),
     }
+}
+
+fn suspend(place: &Place, id: &TenantId, suspended: bool) -> Result<()> {
+    let settings = place.settings()?;
+    let dir = data_dir(&settings)?;
+    Catalog::open(&dir)?.suspend(id, suspended)?;
+    let event = if suspended { "tenant.suspend" } else { "tenant.resume" };
+    admin_action(&settings, &dir, event, json!({ "tenant": id.as_str() }));
+    say(id)
 }
 
 fn list(catalog: &Catalog, json: bool) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Settings: defaults, then `freehold.toml`, then `FREEHOLD_*`, then flags. Data only: what is done
 //! with them is the business of whoever is handed them.
 
+mod audit;
 mod auth;
 mod class;
 mod edge;
@@ -8,6 +9,7 @@ mod limits;
 mod load;
 mod origin;
 mod public_url;
+mod tenant_map;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,7 +19,9 @@ use bytesize::ByteSize;
 use figment::value::magic::RelativePathBuf;
 use serde::{Deserialize, Serialize};
 
-pub use auth::AuthSettings;
+pub use audit::AuditSettings;
+pub(crate) use auth::fetchable;
+pub use auth::{AuthSettings, IssuerSettings};
 pub(crate) use class::DEFAULT_CLASS;
 pub use class::{Class, Overrides};
 pub use edge::{AddressBlock, ConnectionSettings, CorsSettings, TlsSettings};
@@ -25,6 +29,7 @@ pub use limits::Limits;
 pub(crate) use load::{Flags, TlsFlags};
 pub use origin::{AllowedOrigin, Origin};
 pub use public_url::PublicUrl;
+pub use tenant_map::TenantMap;
 
 /// Everything that an operator can set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -53,6 +58,8 @@ pub struct Settings {
     pub packs: Vec<Pack>,
     /// Who may call.
     pub auth: AuthSettings,
+    /// What is recorded of callers and operators.
+    pub audit: AuditSettings,
     /// How tenants come to be and how many are open.
     pub tenants: TenantSettings,
     /// What one tenant may use.
@@ -73,6 +80,7 @@ impl Default for Settings {
             durability: Durability::Full,
             packs: vec![Pack::Sql, Pack::Kv, Pack::Memory],
             auth: AuthSettings::default(),
+            audit: AuditSettings::default(),
             tenants: TenantSettings::default(),
             limits: Limits::default(),
         }
@@ -155,5 +163,12 @@ impl Settings {
             ([], None) => vec!["freehold".to_owned()],
             (listed, _) => listed.to_vec(),
         }
+    }
+
+    /// The address of this resource (RFC 8707), for metadata: never taken from a request.
+    #[must_use]
+    pub fn resource(&self) -> String {
+        let origin = self.public_url.as_ref().map_or_else(|| format!("http://{}", self.listen), PublicUrl::origin);
+        format!("{origin}/mcp")
     }
 }

@@ -86,6 +86,12 @@ impl DataDir {
         self.root.join("keys")
     }
 
+    /// Where the audit log is, unless the settings say otherwise.
+    #[must_use]
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.root.join("audit.jsonl")
+    }
+
     pub(super) fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
     }

@@ -49,7 +49,10 @@ impl Migrations {
     /// The host's catalog.
     #[must_use]
     pub(crate) fn of_catalog() -> Self {
-        Self { owner: "catalog", steps: host_migrations!["catalog/0001_tenants.sql", "catalog/0002_class.sql"] }
+        Self {
+            owner: "catalog",
+            steps: host_migrations!["catalog/0001_tenants.sql", "catalog/0002_class.sql", "catalog/0003_auth.sql"],
+        }
     }
 
     /// The tables of the program that embeds the host.

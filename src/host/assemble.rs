@@ -7,21 +7,23 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Host;
+use super::door::{Housekeeping, gate};
 use super::listen::Tls;
 use super::residency::residency;
 use crate::ask::StateKeys;
-use crate::auth::{Authenticate, JwtVerifier, KeyRing};
+use crate::auth::{Gate, tenant_unknown};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Class, DEFAULT_CLASS, Settings};
 use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads, Template};
 use crate::drain::Drain;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::http::{Door, Edge};
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted};
 use crate::packs::Packs;
-use crate::tenant::{Credit, Executor, Handle, Registry};
+use crate::telemetry::Audit;
+use crate::tenant::{Executor, Handle, Registry};
 
 /// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
 /// every thread.
@@ -31,9 +33,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(25);
 
 /// A host that runs. Dropping it closes nothing: call [`Service::close`].
 pub struct Service {
-    authenticate: Arc<dyn Authenticate>,
+    gate: Arc<Gate>,
     tenants: Registry<Hosted>,
     clock: Arc<dyn Clock>,
+    audit: Audit,
     drain: Drain,
     door: Arc<Door>,
     pub(super) tls: Option<Arc<Tls>>,
@@ -43,23 +46,24 @@ pub struct Service {
 impl Service {
     pub(crate) fn start(host: Host, settings: &Settings, stdio: bool) -> Result<Self> {
         let dir = DataDir::claim(&settings.data_dir.relative())?;
-        let authenticate: Arc<dyn Authenticate> = match &host.authenticate {
-            Some(own) => Arc::clone(own),
-            None if stdio => Arc::new(Nobody),
-            None => Arc::new(JwtVerifier::new(&keys_of(settings, &dir)?, settings, Arc::clone(&host.clock))),
-        };
+        let log = settings.audit.file.as_ref().map_or_else(|| dir.audit(), |file| file.relative());
+        let audit = Audit::start(&log, &settings.audit)?;
         let catalog = Arc::new(Catalog::open(&dir)?);
+        // What is nobody's statement has an account of its own.
+        let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
+        let gate = gate(&host, settings, &dir, &catalog, &housekeeping, stdio)?;
         let clock = Arc::clone(&host.clock);
-        let tenants = registry(host, settings, dir, catalog, stdio)?;
+        let tenants = registry(host, settings, dir, catalog, housekeeping, stdio)?;
         let door = Arc::new(Door::new(settings));
         let tls = Tls::load(&settings.tls)?;
-        Ok(Self { authenticate, tenants, clock, drain: Drain::default(), door, tls, settings: settings.clone() })
+        Ok(Self { gate, tenants, clock, audit, drain: Drain::default(), door, tls, settings: settings.clone() })
     }
 
     /// The routes of the public listener.
     pub fn router(&self) -> axum::Router {
-        let (clock, door) = (Arc::clone(&self.clock), Arc::clone(&self.door));
-        Edge::new(Arc::clone(&self.authenticate), self.tenants.clone(), self.drain.clone(), clock, door).router()
+        let (gate, clock, door) = (Arc::clone(&self.gate), Arc::clone(&self.clock), Arc::clone(&self.door));
+        let audit = self.audit.clone();
+        Edge::new(gate, self.tenants.clone(), self.drain.clone(), clock, door, audit, &self.settings).router()
     }
 
     /// How stopping is told.
@@ -89,27 +93,15 @@ impl Service {
     }
 }
 
-/// The keys that `settings` name.
-///
-/// # Errors
-/// [`ErrorKind::Unavailable`], with how to make them.
-pub(crate) fn keys_of(settings: &Settings, dir: &DataDir) -> Result<KeyRing> {
-    match &settings.auth.hs256_secret_file {
-        Some(file) => KeyRing::from_secret_file(&file.relative()),
-        None => KeyRing::from_dir(&dir.keys()),
-    }
-}
-
 fn registry(
     host: Host,
     settings: &Settings,
     dir: DataDir,
     catalog: Arc<Catalog>,
+    housekeeping: Housekeeping,
     stdio: bool,
 ) -> Result<Registry<Hosted>> {
-    let executor = Executor::default();
-    // Opening files is nobody's statement: its account is the host's.
-    let housekeeping = Arc::new(Credit::default());
+    let Housekeeping { executor, credit: housekeeping } = housekeeping;
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
     let template = Template::new(Migrations::of_app(host.migrations));
@@ -119,6 +111,7 @@ fn registry(
         state_keys: Arc::new(StateKeys::load(&dir.keys())?),
         clock: Arc::clone(&host.clock),
         stdio,
+        lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
     };
     let (make, clock, auto_create) = (host.make, host.clock, settings.tenants.auto_create);
     let readers = classes.values().map(|class| class.limits.readers).max().unwrap_or(0);
@@ -160,17 +153,8 @@ fn admit(catalog: &Catalog, tenant: &TenantId, auto_create: bool, clock: &dyn Cl
         return Ok(class);
     }
     if !auto_create {
-        return Err(Error::new(ErrorKind::Forbidden, "the token's tenant is unknown here"));
+        return Err(tenant_unknown("tenant_not_there"));
     }
     catalog.create(tenant, DEFAULT_CLASS, clock)?;
     Ok(DEFAULT_CLASS.to_owned())
-}
-
-/// Where nobody can call by HTTP.
-struct Nobody;
-
-impl Authenticate for Nobody {
-    fn authenticate<'a>(&'a self, _token: &'a str) -> crate::auth::Verdict<'a> {
-        Box::pin(std::future::ready(Err(Error::new(ErrorKind::Unauthenticated, "this host serves standard input"))))
-    }
 }

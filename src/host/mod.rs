@@ -1,6 +1,7 @@
 //! [`Host`]: what an embedder says, and what becomes of it. Everything is wired here and nowhere else.
 
 mod assemble;
+mod door;
 mod listen;
 mod residency;
 mod serve;
@@ -18,7 +19,7 @@ use crate::mcp::{EndpointSettings, Hosted, hosted};
 use crate::tenant::{Handle, Tenant};
 
 pub use assemble::Service;
-pub(crate) use assemble::keys_of;
+pub(crate) use door::{keys_of, own_keys};
 pub(crate) use residency::raise_file_limit;
 pub use serve::serve;
 pub(crate) use serve::stop_signal;

@@ -2,17 +2,36 @@
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::request::Parts;
 
-use crate::auth::{Authenticate, Principal};
+use super::audit::Seen;
+use super::failures::Failures;
+use crate::auth::{Gate, Principal, Rejected, fingerprint};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Verifies the caller and takes every credential out of `headers`, so that no tool and no log sees one.
-pub(super) async fn authenticate(verifier: &dyn Authenticate, headers: &mut HeaderMap) -> Result<Principal> {
-    let principal = verifier.authenticate(bearer(headers)?).await?;
-    for credential in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-        headers.remove(credential);
+/// Verifies the caller and takes every credential out of `head`, so that no tool and no log sees one.
+pub(super) async fn authenticate(
+    gate: &Gate,
+    failures: &Failures,
+    head: &mut Parts,
+    seen: &mut Seen,
+) -> Result<Principal> {
+    let token = bearer(&head.headers)?;
+    let admitted = gate.admit(token, || failures.check(seen.client)).await;
+    if let Err(error) = &admitted {
+        seen.token = Some(fingerprint(token));
+        if error.kind() == ErrorKind::Unauthenticated {
+            failures.note(seen.client);
+        }
     }
-    Ok(principal)
+    for credential in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+        head.headers.remove(credential);
+    }
+    admitted
+}
+
+fn malformed(message: &'static str) -> Error {
+    Error::invalid(message).with_source(Rejected("malformed_request"))
 }
 
 /// RFC 6750 section 2.1. Two headers, or a token of other characters, are a malformed request (400);
@@ -25,7 +44,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str> {
              `freehold token issue --tenant NAME` makes a token",
         )
     };
-    let malformed = || Error::invalid("send exactly one Authorization header: `Bearer` and one token");
+    let malformed = || malformed("send exactly one Authorization header: `Bearer` and one token");
     let mut sent = headers.get_all(AUTHORIZATION).iter();
     let header = sent.next().ok_or_else(missing)?;
     if sent.next().is_some() {

@@ -12,9 +12,15 @@ pub(super) async fn alive(State(edge): State<Edge>, request: Request) -> Respons
     enter(&edge, request, async |_, _| "ok\n".into_response()).await
 }
 
-/// 503 from the moment stopping is announced, so that a balancer looks elsewhere.
+/// 503 until tokens of every issuer can be verified, and from the moment stopping is announced, so that a balancer
+/// looks elsewhere.
 pub(super) async fn ready(State(edge): State<Edge>, request: Request) -> Response {
-    let stopping = edge.0.drain.is_announced();
-    let said = if stopping { (StatusCode::SERVICE_UNAVAILABLE, "stopping\n") } else { (StatusCode::OK, "ready\n") };
+    let said = if edge.0.drain.is_announced() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if edge.0.gate.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "an issuer's keys are not here yet\n")
+    };
     enter(&edge, request, async |_, _| said.into_response()).await
 }

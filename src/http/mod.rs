@@ -4,16 +4,22 @@
 //! carries `x-request-id`; every refusal leaves as early as it can.
 
 mod admit;
+mod audit;
 mod authenticate;
+mod challenge;
 mod client;
 mod cors;
 mod door;
+mod failures;
 mod guard;
 mod health;
 mod request_id;
 mod request_log;
 mod respond;
 mod route;
+mod scope;
+mod until;
+mod well_known;
 
 use std::sync::Arc;
 
@@ -23,10 +29,16 @@ use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::auth::Authenticate;
+use challenge::Challenges;
+use failures::Failures;
+use well_known::Metadata;
+
+use crate::auth::Gate;
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::drain::Drain;
 use crate::mcp::Hosted;
+use crate::telemetry::Audit;
 use crate::tenant::Registry;
 pub(crate) use door::Door;
 
@@ -35,7 +47,11 @@ pub(crate) use door::Door;
 pub(crate) struct Edge(Arc<Parts>);
 
 struct Parts {
-    authenticate: Arc<dyn Authenticate>,
+    gate: Arc<Gate>,
+    failures: Failures,
+    challenges: Challenges,
+    audit: Audit,
+    metadata: Option<Metadata>,
     tenants: Registry<Hosted>,
     drain: Drain,
     clock: Arc<dyn Clock>,
@@ -46,20 +62,26 @@ impl Edge {
     /// Puts the pieces together.
     #[must_use]
     pub(crate) fn new(
-        authenticate: Arc<dyn Authenticate>,
+        gate: Arc<Gate>,
         tenants: Registry<Hosted>,
         drain: Drain,
         clock: Arc<dyn Clock>,
         door: Arc<Door>,
+        audit: Audit,
+        settings: &Settings,
     ) -> Self {
-        Self(Arc::new(Parts { authenticate, tenants, drain, clock, door }))
+        let metadata = Metadata::of(settings);
+        let challenges = Challenges::new(metadata.as_ref().map(|metadata| metadata.url.as_str()));
+        let failures = Failures::new(&settings.auth);
+        Self(Arc::new(Parts { gate, failures, challenges, audit, metadata, tenants, drain, clock, door }))
     }
 
     /// The public listener's routes.
     pub(crate) fn router(self) -> Router {
         // Yesterday's health, out of a cache, is worse than none.
         let fresh = SetResponseHeaderLayer::overriding(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Router::new()
+        let discovery = self.0.metadata.as_ref().map(Metadata::routes).unwrap_or_default();
+        discovery
             // Both forms, for a redirect would lose a browser's preflight and curl's body.
             .route("/mcp", any(route::mcp))
             .route("/mcp/", any(route::mcp))

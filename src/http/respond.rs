@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
@@ -61,9 +61,6 @@ pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
     {
         rate_limit(headers, bound, after);
     }
-    if error.kind() == ErrorKind::Unauthenticated {
-        headers.insert(WWW_AUTHENTICATE, challenge(error));
-    }
     if std::error::Error::source(error).is_some() || error.kind() == ErrorKind::Internal {
         answer.extensions_mut().insert(Cause(error.chain()));
     }
@@ -84,16 +81,6 @@ fn rate_limit(headers: &mut HeaderMap, Bound { name, value, .. }: Bound, after: 
 /// Upwards: too early would be refused again.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
-}
-
-/// RFC 6750 section 3: `error` only where a token was shown, and never which check failed.
-fn challenge(error: &Error) -> HeaderValue {
-    if std::error::Error::source(error).is_none() {
-        return HeaderValue::from_static("Bearer realm=\"mcp\"");
-    }
-    HeaderValue::from_static(
-        "Bearer realm=\"mcp\", error=\"invalid_token\", error_description=\"The access token is invalid or expired\"",
-    )
 }
 
 fn rpc_error(status: StatusCode, code: i32, message: &str, mut data: Value, id: RequestId) -> Response {

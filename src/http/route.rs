@@ -1,7 +1,7 @@
 //! `/mcp`, and what is not `/mcp`: who calls, whose it is, and in. Each step refuses what the next one should not see.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -13,18 +13,36 @@ use tokio::time::timeout;
 
 use super::Edge;
 use super::admit::admit;
+use super::audit::{Seen, word};
 use super::authenticate::authenticate;
+use super::client::ClientAddr;
 use super::door::enter;
 use super::request_id::RequestId;
 use super::request_log::Caller;
-use super::respond::{Asked, no_such_method, no_such_path, refuse, said_again};
+use super::respond::{Asked, no_such_method, no_such_path, said_again};
+use super::scope::Wanted;
+use super::until::Until;
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mcp::waits_for_news;
 
 /// Every method of `/mcp`. A caller without a token learns nothing else, not even which methods there are.
 pub(super) async fn mcp(State(edge): State<Edge>, request: Request) -> Response {
-    let answer = async |id, request| serve(&edge, id, request).await.unwrap_or_else(|error| refuse(&error, id));
+    let answer = async |id, request: Request| {
+        let (begun, mut seen) = (Instant::now(), Seen::default());
+        let parts = &edge.0;
+        match serve(&edge, id, request, &mut seen).await {
+            Ok(answer) => {
+                seen.served(&parts.audit, parts.clock.now(), answer.status(), begun.elapsed(), id);
+                answer
+            }
+            Err(error) => {
+                let answer = parts.challenges.answer(&error, id);
+                seen.refused(&parts.audit, parts.clock.now(), &error, answer.status(), id);
+                answer
+            }
+        }
+    };
     enter(&edge, request, answer).await
 }
 
@@ -38,17 +56,27 @@ pub(super) async fn otherwise(State(edge): State<Edge>, request: Request) -> Res
     enter(&edge, request, async |id, _| no_such_method(id)).await
 }
 
-async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response> {
+async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) -> Result<Response> {
     let parts = &edge.0;
     let (mut head, body) = request.into_parts();
     let in_flight = parts.drain.enter().ok_or_else(stopping)?;
-    let principal = authenticate(&*parts.authenticate, &mut head.headers).await?;
+    let client = head.extensions.get::<ClientAddr>().map(|client| client.0);
+    *seen = Seen::of(&head, client);
+    let principal = authenticate(&parts.gate, &parts.failures, &mut head, seen).await?;
+    seen.caller = Some(principal.clone());
     let tenant = parts.tenants.get(principal.tenant()).await?;
     let waits_for_news = waits_for_news(&head.method, &head.headers);
     let caller = Caller(principal.tenant().clone());
     let admitted = admit(&tenant.tenant, &principal, &head, waits_for_news, &*parts.clock)?;
-    head.extensions.insert(principal);
+    head.extensions.insert(principal.clone());
     let body = collect(&head.headers, body, tenant.tenant.limits()).await?;
+    seen.bytes = body.len();
+    for wanted in Wanted::all(&body)? {
+        if parts.audit.is_on() {
+            (seen.method, seen.tool) = (wanted.method().map(word), wanted.tool().map(word));
+        }
+        wanted.check(&principal, |tool| tenant.endpoint.scope_of(tool))?;
+    }
     let held = admitted.begin(&body).await?;
     head.extensions.insert(held.clone());
     let in_flight = Arc::new(in_flight);
@@ -65,12 +93,8 @@ async fn serve(edge: &Edge, id: RequestId, request: Request) -> Result<Response>
         // An answer keeps its tenant open until it ends, and the process waits for it. A stream of notifications
         // ends with its tenant: who only listens keeps no file open.
         let held = (held, (!waits_for_news).then_some((tenant, in_flight)));
-        answer.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _ = &held;
-                frame
-            }))
-        })
+        let end = Arc::clone(&parts.gate).ended(principal);
+        answer.map(|body| Body::new(Until::new(Body::new(body), held, end)))
     } else {
         answer.map(Body::new)
     };

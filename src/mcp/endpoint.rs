@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::handler::TenantHandler;
 use super::sessions::{TenantSessions, no_such_session};
 use crate::ask::{Sealing, StateKeys};
-use crate::auth::Principal;
+use crate::auth::{Principal, Scope};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::packs::Packs;
@@ -49,12 +49,17 @@ pub(crate) struct EndpointSettings {
     pub clock: Arc<dyn Clock>,
     /// Serve the person at this machine's pipe, whom nobody has to authenticate. Never with HTTP.
     pub stdio: bool,
+    /// Show callers tools that their tokens do not grant, so that they can ask for another token.
+    pub lists_all: bool,
 }
 
 /// Serves one tenant, whatever the type of the embedder's server.
 pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Answers one request, whose extensions hold the caller's [`Principal`].
     fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>>;
+
+    /// The scope that a tool needs, if there is one of that name as far as its description is known.
+    fn scope_of(&self, tool: &str) -> Option<Scope>;
 
     /// Serves standard input and output until they end.
     fn serve_stdio(&self) -> Async<'_, Result<()>>;
@@ -104,9 +109,9 @@ pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &End
     let sealing = Sealing::new(&settings.state_keys, tenant.id(), Arc::clone(&settings.clock))?;
     let named = server.get_info().capabilities.supports_tasks();
     let tasks = TaskBoard::new(tenant.clone(), Arc::clone(&settings.clock), named);
-    let packs = Arc::clone(&settings.packs);
     let sessions = TenantSessions::new(tenant.clone(), Arc::clone(&settings.clock));
-    let handler = Arc::new(TenantHandler::new(server, packs, tenant.clone(), sealing, tasks, sessions.clone(), local));
+    let handler = TenantHandler::new(server, settings, tenant.clone(), sealing, tasks, sessions.clone(), local);
+    let handler = Arc::new(handler);
     let stop = CancellationToken::new();
     let body_bytes = usize::try_from(tenant.limits().body_bytes.as_u64()).unwrap_or(usize::MAX);
     let mut config = StreamableHttpServerConfig::default()
@@ -162,6 +167,10 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
                 .boxed()
             }))
         })
+    }
+
+    fn scope_of(&self, tool: &str) -> Option<Scope> {
+        self.handler.scope_of(tool)
     }
 
     fn serve_stdio(&self) -> Async<'_, Result<()>> {

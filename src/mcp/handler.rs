@@ -27,11 +27,12 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
+use super::endpoint::EndpointSettings;
 use super::sessions::TenantSessions;
 use super::subscriptions::{Subscriptions, allowed, session_of};
-use super::{resources, tasks};
+use super::{access, resources, tasks};
 use crate::ask::{AskSeat, Sealing};
-use crate::auth::Principal;
+use crate::auth::{Principal, Scope};
 use crate::id::TenantId;
 use crate::packs::Packs;
 use crate::tasks::TaskBoard;
@@ -48,6 +49,9 @@ pub(super) struct TenantHandler<S> {
     local: Option<Principal>,
     pub(super) subscriptions: Subscriptions,
     sessions: TenantSessions,
+    /// Whether a caller is shown tools that its token does not grant. With an authorization server it can get
+    /// another token; without one it would only try in vain.
+    lists_all: bool,
 }
 
 type Cx = RequestContext<RoleServer>;
@@ -55,7 +59,7 @@ type Cx = RequestContext<RoleServer>;
 impl<S: ServerHandler> TenantHandler<S> {
     pub(super) fn new(
         server: S,
-        packs: Arc<Packs>,
+        settings: &EndpointSettings,
         tenant: Handle,
         sealing: Sealing,
         tasks: TaskBoard,
@@ -63,7 +67,8 @@ impl<S: ServerHandler> TenantHandler<S> {
         local: Option<Principal>,
     ) -> Self {
         let subscriptions = Subscriptions::new(tenant.clone());
-        Self { server, packs, tenant, sealing, tasks, local, subscriptions, sessions }
+        let (packs, lists_all) = (Arc::clone(&settings.packs), settings.lists_all);
+        Self { server, packs, tenant, sealing, tasks, local, subscriptions, sessions, lists_all }
     }
 
     /// The tenant's tasks.
@@ -98,6 +103,12 @@ impl<S: ServerHandler> TenantHandler<S> {
     /// A built-in tool, unless the embedder's server has one of that name.
     fn built_in(&self, name: &str) -> Option<&Tool> {
         self.packs.tools.get(name).filter(|_| self.server.get_tool(name).is_none())
+    }
+
+    /// The scope that the tool `name` needs, if the server describes such a tool.
+    pub(super) fn scope_of(&self, name: &str) -> Option<Scope> {
+        let own = || self.server.get_tool(name).as_ref().map(access::scope_of);
+        self.built_in(name).map(access::scope_of).or_else(own)
     }
 
     /// What the server can, and what the host adds: its tools, and news of whatever there is.
@@ -240,6 +251,8 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
 
     async fn call_tool(&self, request: CallToolRequestParams, mut context: Cx) -> Result<CallToolResponse, ErrorData> {
         self.bind(&mut context)?;
+        let scope = self.scope_of(&request.name);
+        access::permit(&self.server, &self.tenant, &request.name, scope, &mut context).await?;
         let ended = context.ct.clone();
         let seat = seated!(self, request, context, request.arguments.is_some());
         context.extensions.insert(self.tasks.clone());
@@ -338,12 +351,16 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         self.bind(&mut context)?;
         let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
         let ended = context.ct.clone();
+        let caller = context.extensions.get::<Tenant>().map(|tenant| tenant.principal().clone());
         let mut listed = guarded(ended, Box::pin(self.server.list_tools(request, context))).await?;
         if first {
             let mut tools = self.packs.tools.list_all();
             tools.retain(|tool| self.built_in(&tool.name).is_some());
             tools.append(&mut listed.tools);
             listed.tools = tools;
+        }
+        if let Some(caller) = caller.filter(|_| !self.lists_all) {
+            listed.tools.retain(|tool| caller.scopes().allow_tool(&tool.name, access::scope_of(tool)));
         }
         listed.cache_scope = Some(CacheScope::Private);
         Ok(listed)

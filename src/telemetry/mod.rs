@@ -1,5 +1,6 @@
 //! Where log lines go: standard error, so that standard output stays the protocol's and the commands'.
 
+mod audit;
 mod line;
 
 use std::io::IsTerminal;
@@ -8,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+pub(crate) use audit::{Audit, append};
 use line::JsonLine;
 
 /// rmcp tells arguments and results at DEBUG and session ids at INFO: nothing of that is for a log.

@@ -17,7 +17,7 @@ use super::job::{Job, Later, once};
 use super::news::{self, List, News};
 use super::quota::Quota;
 use super::seal::Secret;
-use crate::auth::{Principal, Scope};
+use crate::auth::{Principal, Scope, insufficient};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::db::{Caller, Database, Mode, Readers};
@@ -386,8 +386,7 @@ impl Tenant {
         if self.principal.scopes().allow(scope) {
             return Ok(());
         }
-        let name = scope.name();
-        Err(Error::new(ErrorKind::Forbidden, format!("this needs the scope `{name}`: call with a token that has it")))
+        Err(insufficient(scope))
     }
 }
 

@@ -298,3 +298,52 @@ fn secret_file(bytes: &[u8], mode: u32) -> tempfile::TempDir {
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("a mode");
     dir
 }
+
+/// Random damage of every kind: never let in, never a bug of ours. `FREEHOLD_MUTATIONS=100000` for the long run.
+#[tokio::test]
+async fn mutated_tokens_are_never_good_and_never_an_error_of_ours() {
+    let rounds: usize =
+        std::env::var("FREEHOLD_MUTATIONS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2_000);
+    let host = plain(&["a"], |_| {});
+    let forge = Forge::of(&host);
+    let good = [
+        host.token("a").expect("a token"),
+        forge.sign(&forge.header(), &forge.claims("a").to_string()),
+        host.api_key("a", "read", None).expect("a key"),
+    ];
+    // xorshift: the same damage in every run.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~+/=";
+    for round in 0..rounds {
+        let whole = &good[random(good.len())];
+        let mut bytes = whole.clone().into_bytes();
+        for _ in 0..=random(3) {
+            if bytes.is_empty() {
+                break;
+            }
+            let (at, letter) = (random(bytes.len()), alphabet[random(alphabet.len())]);
+            match random(6) {
+                0 => bytes[at] = letter,
+                1 => bytes.insert(at, letter),
+                2 => drop(bytes.remove(at)),
+                3 => bytes.truncate(at.max(1)),
+                4 => bytes.swap(at, random(whole.len().min(at + 1))),
+                _ => bytes.extend_from_slice(&whole.as_bytes()[at.min(whole.len())..]),
+            }
+        }
+        let token = String::from_utf8(bytes).expect("ASCII");
+        if good.contains(&token) {
+            continue;
+        }
+        let answer = knock(&host, &token).await;
+        let status = answer.status.as_u16();
+        assert!([400, 401].contains(&status), "round {round}: {status} for {token}");
+    }
+    host.close().await;
+}

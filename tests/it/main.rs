@@ -2,7 +2,9 @@
 //! the real program. Nothing here looks into the crate.
 
 mod admission;
+mod api_keys;
 mod asking;
+mod audit;
 mod auth;
 mod auth_edge;
 mod cli;
@@ -11,6 +13,7 @@ mod edge_cors;
 mod edge_form;
 mod gone;
 mod isolation;
+mod jwks;
 mod kill;
 mod kv;
 mod limits;
@@ -19,9 +22,11 @@ mod migrations;
 mod neighbours;
 mod notes;
 mod notify;
+mod oauth;
 mod protocol;
 mod residency;
 mod resources;
+mod revocation;
 mod rust_client;
 mod scope;
 mod sessions;

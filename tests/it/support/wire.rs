@@ -201,6 +201,11 @@ impl Session {
         session
     }
 
+    /// The token that opened it.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// `ask` as a part of this session.
     pub(crate) fn dress(&self, ask: Ask) -> Ask {
         let ask = ask.bearer(&self.token).header("mcp-session-id", &self.id);

@@ -1,0 +1,105 @@
+//! What a call needs, read from its body before anything is begun: a stream that has started can't become a
+//! 403. The handler looks again; headers that repeat the body are not believed.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::auth::{Principal, Scope, insufficient};
+use crate::error::{Error, Result};
+
+/// As much of a JSON-RPC message as says what it wants. A name that stands twice does not parse: whoever reads
+/// the other one would see another call.
+#[derive(Debug, Deserialize)]
+pub(super) struct Wanted<'a> {
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    params: Option<Named<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+}
+
+impl<'a> Wanted<'a> {
+    /// What `body` wants; nothing where it is no message, which others refuse in their words.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Invalid`] when a name stands twice.
+    pub(super) fn all(body: &'a [u8]) -> Result<Vec<Self>> {
+        let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        let parsed = if batch {
+            serde_json::from_slice(body)
+        } else {
+            serde_json::from_slice(body).map(|message| vec![message])
+        };
+        parsed.or_else(|error: serde_json::Error| match error.to_string().starts_with("duplicate field") {
+            true => Err(Error::invalid("a name stands twice in this message: send each of its fields once")),
+            false => Ok(Vec::new()),
+        })
+    }
+
+    /// The tool that is called, if one is.
+    pub(super) fn tool(&self) -> Option<&str> {
+        let calls = self.method.as_deref() == Some("tools/call");
+        self.params.as_ref().filter(|_| calls)?.name.as_deref()
+    }
+
+    /// The method, as the audit has it.
+    pub(super) fn method(&self) -> Option<&str> {
+        self.method.as_deref()
+    }
+
+    /// Refuses what `caller` may not do. `scope_of` knows what a tool needs; of one that it does not know the
+    /// handler says that there is none.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Forbidden`] with the scope that is missing.
+    pub(super) fn check(&self, caller: &Principal, scope_of: impl Fn(&str) -> Option<Scope>) -> Result<()> {
+        if let Some(tool) = self.tool() {
+            return match scope_of(tool) {
+                Some(scope) if !caller.scopes().allow_tool(tool, scope) => Err(insufficient(scope)),
+                _ => Ok(()),
+            };
+        }
+        let reads = self.method().is_some_and(|method| {
+            let (family, _) = method.split_once('/').unwrap_or_default();
+            matches!(family, "resources" | "prompts" | "completion" | "subscriptions")
+        });
+        if reads && !caller.scopes().allow(Scope::Read) { Err(insufficient(Scope::Read)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Wanted;
+
+    #[test]
+    fn a_name_that_stands_twice_is_refused_and_nonsense_is_left_to_others() {
+        let tool = |body: &[u8]| {
+            Wanted::all(body).map(|all| all.iter().filter_map(|one| one.tool().map(str::to_owned)).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            tool(br#"{"method":"tools/call","params":{"name":"a","x":[1]},"id":1}"#).ok(),
+            Some(vec!["a".to_owned()])
+        );
+        assert_eq!(
+            tool(br#" [{"method":"tools/call","params":{"name":"a"}},{"method":"ping"}]"#).ok(),
+            Some(vec!["a".to_owned()])
+        );
+        assert_eq!(tool(br#"{"method":"tools/call","params":{"name":"\u0061"}}"#).ok(), Some(vec!["a".to_owned()]));
+        for twice in [
+            &br#"{"method":"tools/call","params":{"name":"a","name":"b"}}"#[..],
+            br#"{"method":"ping","method":"tools/call","params":{"name":"a"}}"#,
+            br#"{"method":"tools/call","params":{},"params":{"name":"a"}}"#,
+        ] {
+            assert!(Wanted::all(twice).is_err());
+        }
+        for nonsense in [&b"{"[..], b"7", b"", b"{\"method\":7}", b"\xff"] {
+            assert!(Wanted::all(nonsense).is_ok_and(|all| all.is_empty()));
+        }
+    }
+}
