@@ -11,8 +11,9 @@ use super::process::{Server, resident, said};
 use super::table::Table;
 use crate::counter;
 
-/// Rows of the memory report, in KiB for each tenant: awake, at rest, hibernated.
-type Costs = [f64; 3];
+/// The memory report, in KiB for each tenant: awake, at rest, hibernated, and what as many others added who came and
+/// went after them.
+type Costs = [f64; 4];
 
 /// In a process of its own: wakes `tenants`, waits until they rest and until they hibernate, and prints what each took.
 pub async fn report(tenants: usize) -> Done {
@@ -33,14 +34,22 @@ pub async fn report(tenants: usize) -> Done {
     let awake = each(resident("self")?);
     tokio::time::sleep(idle_after / 4).await;
     let resting = each(resident("self")?);
-    let gone = async {
-        while open_files()? > 3 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Done::Ok(())
+    let gone = async || {
+        let none = async {
+            while open_files()? > 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Done::Ok(())
+        };
+        tokio::time::timeout(idle_after * 4, none).await?
     };
-    tokio::time::timeout(idle_after * 4, gone).await??;
-    println!("{awake} {resting} {}", each(resident("self")?));
+    gone().await?;
+    let hibernated = each(resident("self")?);
+    for number in 0..tenants {
+        use_once(&host, &format!("other-{number}")).await?;
+    }
+    gone().await?;
+    println!("{awake} {resting} {hibernated} {}", each(resident("self")?) - hibernated);
     host.close().await;
     Ok(())
 }
@@ -62,11 +71,12 @@ fn open_files() -> Done<usize> {
 pub fn memory(tenants: usize, table: &mut Table) -> Done {
     let line = said(&["residents", &tenants.to_string()])?;
     let costs: Vec<f64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-    let [awake, resting, gone]: Costs = costs.try_into().map_err(|_| "three figures")?;
+    let [awake, resting, gone, others]: Costs = costs.try_into().map_err(|_| "four figures")?;
     let told = |kib: f64| format!("{kib:.1} KiB");
     table.alone(format!("memory for each of {tenants} tenants, just used"), told(awake), "");
     table.alone("  the same, idle and at rest", told(resting), "≤ 150 KiB");
-    table.alone("  the same, hibernated", told(gone), "0, but for what the allocator keeps");
+    table.alone("  the same, hibernated: what the allocator keeps for the next", told(gone), "");
+    table.alone("  added by as many others who came and went after them", told(others), "0");
     Ok(())
 }
 

@@ -29,10 +29,16 @@ pub(super) fn between_steps() {
 
 /// Runs `work`, which waits for the disk rather than computes.
 pub(super) fn on_disk<T>(work: impl FnOnce() -> T) -> T {
+    /// A panic must not leave the thread counted as waiting.
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            with(|pause| pause.waits_for_disk(false));
+        }
+    }
     with(|pause| pause.waits_for_disk(true));
-    let done = work();
-    with(|pause| pause.waits_for_disk(false));
-    done
+    let _back = Back;
+    work()
 }
 
 fn with(tell: impl FnOnce(&dyn Pause)) {
