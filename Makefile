@@ -1,6 +1,6 @@
 # What a newcomer types. Everything that a target needs and that is not Rust's own, it installs or names.
 
-.PHONY: serve test bench lint unit doc clients conformance deny
+.PHONY: serve test bench lint unit doc clients conformance proxies browser slow deny
 
 # Where cargo puts what the tests with foreign programs start.
 EXAMPLES = $$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
@@ -10,7 +10,7 @@ serve:
 	cargo run --release --bin freehold -- serve --dev
 
 # All that has to hold before a change lands.
-test: lint unit doc clients conformance
+test: lint unit doc clients conformance proxies browser
 
 bench:
 	cargo bench --bench host
@@ -36,6 +36,21 @@ clients:
 conformance:
 	cargo build --example conformance
 	cd $(EXAMPLES) && bash $(CURDIR)/tests/conformance/run.sh conformance
+
+# HAProxy, nginx and Caddy with the files of deploy/ in front of a server; its own TLS; a tunnel's headers.
+proxies:
+	cargo build
+	cd $(EXAMPLES)/.. && bash $(CURDIR)/tests/clients/proxies/run.sh freehold
+
+# A page in a real Chromium that runs the official TypeScript SDK.
+browser:
+	cargo build --example conformance
+	cd $(EXAMPLES) && bash $(CURDIR)/tests/clients/browser/run.sh conformance
+
+# Clients that are slow on purpose, 2,000 of each kind: some minutes.
+slow:
+	cargo build --release
+	cd $(EXAMPLES)/../../release && python3 $(CURDIR)/tests/clients/slow/slow.py ./freehold
 
 # Licences, sources and duplicates of what we depend on: `cargo install --locked cargo-deny` first.
 deny:

@@ -11,6 +11,8 @@ mod cli;
 mod durability;
 mod edge_cors;
 mod edge_form;
+mod edge_fuzz;
+mod edge_slow;
 mod gone;
 mod isolation;
 mod jwks;

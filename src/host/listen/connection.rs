@@ -100,7 +100,7 @@ impl Server {
             Spoken::Http1 => &self.http1,
             Spoken::Http2 => &self.http2,
         };
-        let io = TokioIo::new(PacedIo { io, pace: Arc::clone(&pace) });
+        let io = TokioIo::new(PacedIo::new(io, Arc::clone(&pace)));
         let mut connection = pin!(builder.serve_connection(io, service));
         let mut watch = pin!(Watch::new(&pace, &self.settings));
         let mut left = pin!(leave.cancelled());

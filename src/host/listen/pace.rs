@@ -14,6 +14,10 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+/// How long, and for how many bytes, a client that is still sending is listened to after the last answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 << 20;
+
 /// "Not now" for a moment that is kept as milliseconds.
 const NEVER: u64 = u64::MAX;
 
@@ -80,10 +84,15 @@ impl Pace {
         Turn(Arc::clone(self))
     }
 
+    /// Gives the client this long, and then no more.
+    fn await_until(&self, within: Duration) {
+        self.resting.store(false, Ordering::Relaxed);
+        self.read_by.store(self.now().saturating_add(millis(within)), Ordering::Relaxed);
+    }
+
     fn came(&self) {
         if self.resting.load(Ordering::Relaxed) && !self.shared.load(Ordering::Relaxed) {
-            self.resting.store(false, Ordering::Relaxed);
-            self.read_by.store(self.now().saturating_add(millis(self.header_deadline)), Ordering::Relaxed);
+            self.await_until(self.header_deadline);
         }
     }
 
@@ -117,8 +126,16 @@ impl Drop for Turn {
 
 /// The two ends of a connection, observed.
 pub(super) struct PacedIo<T> {
-    pub(super) io: T,
-    pub(super) pace: Arc<Pace>,
+    io: T,
+    pace: Arc<Pace>,
+    /// What may still be read and thrown away, once nothing more is sent.
+    linger: Option<usize>,
+}
+
+impl<T> PacedIo<T> {
+    pub(super) fn new(io: T, pace: Arc<Pace>) -> Self {
+        Self { io, pace, linger: None }
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for PacedIo<T> {
@@ -132,7 +149,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for PacedIo<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for PacedIo<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PacedIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.pace.went(written)
@@ -158,8 +175,27 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for PacedIo<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.io).poll_shutdown(cx);
-        self.pace.went(shut)
+        let this = &mut *self;
+        let left = match &mut this.linger {
+            Some(left) => left,
+            None => {
+                let shut = Pin::new(&mut this.io).poll_shutdown(cx);
+                ready!(this.pace.went(shut))?;
+                this.pace.await_until(LINGER);
+                this.linger.insert(LINGER_BYTES)
+            }
+        };
+        // A client may still be sending what was refused. Closed now, it would get a reset, and perhaps instead of
+        // the answer (RFC 9112 section 9.6).
+        let mut piece = [0; 4_096];
+        while *left > 0 {
+            let mut piece = ReadBuf::new(&mut piece);
+            match ready!(Pin::new(&mut this.io).poll_read(cx, &mut piece)) {
+                Ok(()) if !piece.filled().is_empty() => *left = left.saturating_sub(piece.filled().len()),
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
