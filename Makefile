@@ -10,7 +10,7 @@ serve:
 	cargo run --release --bin freehold -- serve --dev
 
 # All that has to hold before a change lands.
-test: lint unit doc clients conformance proxies browser
+test: lint unit doc clients conformance
 
 bench:
 	cargo bench --bench host

@@ -135,8 +135,9 @@ pub use auth::{Authenticate, Principal, Scope, Scopes, Verdict};
 pub use clock::HeldClock;
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    AddressBlock, AllowedOrigin, AuditSettings, AuthSettings, Class, ConnectionSettings, CorsSettings, Durability,
-    IssuerSettings, Limits, Origin, Overrides, Pack, PublicUrl, Settings, TenantMap, TenantSettings, TlsSettings,
+    AddressBlock, AllowedOrigin, Arguments, AuditSettings, AuthSettings, Class, ConnectionSettings, CorsSettings,
+    Durability, IssuerSettings, JournalSettings, Limits, Origin, Overrides, Pack, PublicUrl, Settings, TenantMap,
+    TenantSettings, TlsSettings,
 };
 pub use db::Migration;
 pub use drain::Drain;
@@ -144,6 +145,7 @@ pub use error::{Bound, Error, ErrorKind, Result};
 pub use host::{Host, Service, serve};
 pub use id::TenantId;
 pub use rusqlite;
+pub use store::call::Call;
 pub use store::kv::{KvEntry, KvSet};
 pub use tasks::{TaskContext, Tasks};
 pub use tenant::{Kv, KvOn, List, Tenant};

@@ -5,10 +5,12 @@ use serde_json::json;
 
 use super::{Place, admin_action, data_dir, say};
 use crate::catalog::{Catalog, TenantRecord};
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, rfc3339};
 use crate::config::DEFAULT_CLASS;
-use crate::error::Result;
+use crate::db::{DataDir, look_into};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
+use crate::store::call::{self, Call};
 
 /// Tenants read at a time: a list of 100,000 must not be held as a whole.
 const PAGE: usize = 1_000;
@@ -56,6 +58,21 @@ pub(super) enum TenantCommand {
         /// Its name
         id: TenantId,
     },
+    /// Print the last calls of a tenant's tools, the newest first; beside a running host too
+    ///
+    /// Example: freehold tenant calls acme --limit 20
+    Calls {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        id: TenantId,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the tenants by name, one a line
     ///
     /// Example: freehold tenant list --json
@@ -84,6 +101,7 @@ pub(super) fn run(command: &TenantCommand) -> Result<()> {
         }
         TenantCommand::Suspend { place, id } => suspend(place, id, true),
         TenantCommand::Resume { place, id } => suspend(place, id, false),
+        TenantCommand::Calls { place, id, limit, json } => calls(&data_dir(&place.settings()?)?, id, *limit, *json),
         TenantCommand::List { place, json } => list(&Catalog::open(&data_dir(&place.settings()?)?)?, *json),
     }
 }
@@ -95,6 +113,25 @@ fn suspend(place: &Place, id: &TenantId, suspended: bool) -> Result<()> {
     let event = if suspended { "tenant.suspend" } else { "tenant.resume" };
     admin_action(&settings, &dir, event, json!({ "tenant": id.as_str() }));
     say(id)
+}
+
+fn calls(dir: &DataDir, id: &TenantId, limit: usize, json: bool) -> Result<()> {
+    if !Catalog::open(dir)?.knows(id)? {
+        return Err(Error::new(ErrorKind::NotFound, format!("there is no tenant {id}")));
+    }
+    for call in call::newest(&look_into(dir, id)?, limit)? {
+        if json {
+            say(json!(call))?;
+        } else {
+            let Call { at_ms, request_id, subject, tool, arguments, rows, duration_us, outcome, .. } = call;
+            let rows = rows.map_or_else(String::new, |rows| format!(" rows={rows}"));
+            let (at, arguments) = (rfc3339(at_ms / 1_000), arguments.unwrap_or_default());
+            // What a caller sent may hold line ends and worse.
+            let sent = format!("{tool} {arguments}{rows} by={subject} request={request_id}");
+            say(format!("{at} {:>8.1} ms {outcome:<16} {}", duration_us as f64 / 1e3, sent.escape_debug()))?;
+        }
+    }
+    Ok(())
 }
 
 fn list(catalog: &Catalog, json: bool) -> Result<()> {

@@ -9,17 +9,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::load::explained;
-use super::{Durability, Limits, Settings};
+use super::{Durability, Limits, Pack, Settings};
 use crate::error::{Error, Result};
 
 /// The class of tenants for which nothing else was said. Its limits are `[limits]`.
 pub(crate) const DEFAULT_CLASS: &str = "default";
-/// The one key that is not a limit.
+/// The keys that are not limits.
 const DURABILITY: &str = "durability";
+const PACKS: &str = "packs";
 /// In bytes: a class is a word.
 const NAME_MAX: usize = 63;
 
-/// What one class has instead of `[limits]`: any of the same keys, and `durability`.
+/// What one class has instead of `[limits]`: any of the same keys, `durability` and `packs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct Overrides(Map<String, Value>);
@@ -41,6 +42,8 @@ pub struct Class {
     pub limits: Limits,
     /// What an acknowledged write has survived.
     pub durability: Durability,
+    /// The built-in tools, where the class has others than the host.
+    pub packs: Option<Vec<Pack>>,
 }
 
 impl Settings {
@@ -55,10 +58,14 @@ impl Settings {
             None if name == DEFAULT_CLASS => Map::new(),
             None => return Err(self.no_such_class(name)),
         };
-        let at = |error| Error::invalid(format!("limits.class.{name}{}", explained(&error, &[DURABILITY])));
+        let at = |error| Error::invalid(format!("limits.class.{name}{}", explained(&error, &[DURABILITY, PACKS])));
         let durability = match overrides.remove(DURABILITY) {
             Some(own) => Figment::from(Serialized::default(DURABILITY, own)).extract_inner(DURABILITY).map_err(at)?,
             None => self.durability,
+        };
+        let packs = match overrides.remove(PACKS) {
+            Some(own) => Some(Figment::from(Serialized::default(PACKS, own)).extract_inner(PACKS).map_err(at)?),
+            None => None,
         };
         if overrides.contains_key("class") {
             return Err(Error::invalid(format!("limits.class.{name}.class: a class has no classes of its own")));
@@ -66,7 +73,7 @@ impl Settings {
         let limits = Limits { class: BTreeMap::new(), ..self.limits.clone() };
         let limits = Figment::from(Serialized::defaults(limits)).merge(Serialized::defaults(overrides));
         let limits = limits.extract().map_err(at)?;
-        Ok(Class { limits, durability })
+        Ok(Class { limits, durability, packs })
     }
 
     /// Every class by its name, with what it gets.

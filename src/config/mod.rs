@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod class;
 mod edge;
+mod journal;
 mod limits;
 mod load;
 mod origin;
@@ -25,6 +26,7 @@ pub use auth::{AuthSettings, IssuerSettings};
 pub(crate) use class::DEFAULT_CLASS;
 pub use class::{Class, Overrides};
 pub use edge::{AddressBlock, ConnectionSettings, CorsSettings, TlsSettings};
+pub use journal::{Arguments, JournalSettings};
 pub use limits::Limits;
 pub(crate) use load::{Flags, TlsFlags};
 pub use origin::{AllowedOrigin, Origin};
@@ -62,6 +64,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// How tenants come to be and how many are open.
     pub tenants: TenantSettings,
+    /// What is kept of each tool call.
+    pub journal: JournalSettings,
     /// What one tenant may use.
     pub limits: Limits,
 }
@@ -82,6 +86,7 @@ impl Default for Settings {
             auth: AuthSettings::default(),
             audit: AuditSettings::default(),
             tenants: TenantSettings::default(),
+            journal: JournalSettings::default(),
             limits: Limits::default(),
         }
     }

@@ -55,7 +55,9 @@ fn split(authority: &str) -> Option<(String, Option<u16>)> {
         None => rest.is_empty(),
         Some(_) => rest.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit())),
     };
-    (rest_is_port && !host.is_empty()).then(|| (host.to_ascii_lowercase(), port))
+    // A URI's grammar lets a host be `*.example.com`; here that would be an entry that never matches anything.
+    let is_name = !host.is_empty() && !host.contains('*');
+    (rest_is_port && is_name).then(|| (host.to_ascii_lowercase(), port))
 }
 
 fn default_port(secure: bool) -> u16 {

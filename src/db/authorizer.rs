@@ -56,6 +56,7 @@ struct State {
     altered: AtomicBool,
     viewed: AtomicBool,
     created: AtomicBool,
+    defined: AtomicBool,
     refused: Mutex<Option<&'static str>>,
 }
 
@@ -66,6 +67,7 @@ impl Authorizer {
             altered: false.into(),
             viewed: false.into(),
             created: false.into(),
+            defined: false.into(),
             refused: Mutex::default(),
         };
         let authorizer = Self(Arc::new(state));
@@ -114,12 +116,20 @@ impl Authorizer {
         self.0.created.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether a change of the schema was let through since the last call, not counting the host's own.
+    pub(super) fn take_defined(&self) -> bool {
+        self.0.defined.swap(false, Ordering::Relaxed)
+    }
+
     fn refused(&self) -> std::sync::MutexGuard<'_, Option<&'static str>> {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn decide(&self, context: &AuthContext<'_>) -> Authorization {
         let mode = self.0.mode.load(Ordering::Relaxed);
+        if mode != Mode::Host as u8 && defines(&context.action) {
+            self.0.defined.store(true, Ordering::Relaxed);
+        }
         let verdict = if mode == Mode::Host as u8 {
             Ok(())
         } else if mode == Mode::Tenant as u8 || context.accessor.is_some() {
@@ -150,6 +160,17 @@ impl Authorizer {
             }
         }
     }
+}
+
+/// Whether it changes the schema: all that does so writes there.
+fn defines(action: &AuthAction<'_>) -> bool {
+    matches!(
+        action,
+        AuthAction::AlterTable { .. }
+            | AuthAction::Insert { table_name: "sqlite_master" }
+            | AuthAction::Delete { table_name: "sqlite_master" }
+            | AuthAction::Update { table_name: "sqlite_master", .. }
+    )
 }
 
 type Verdict = Result<(), &'static str>;

@@ -37,6 +37,8 @@ pub(crate) trait WriteJob: Send {
     /// # Errors
     /// What the caller is to be told.
     fn run(&mut self, tx: &Transaction<'_>) -> Result<()>;
+    /// Told after a `run` that changed the schema, and succeeded.
+    fn schema_changed(&mut self);
     /// Whether `run` may be called again after what it did was undone.
     fn repeats(&self) -> bool;
     /// Answers the caller: `Ok` if what `run` did is durable, else why it is not.
@@ -219,7 +221,12 @@ impl Here<'_> {
     fn job(&self, job: &mut dyn WriteJob) -> Result<()> {
         let Guards { authorizer, watch } = self.guards;
         let outcome = watch.limited(self.limits, job.caller(), || {
-            authorizer.during(job.mode(), || unpanicked(|| job.run(self.tx)))?;
+            let ran = authorizer.during(job.mode(), || unpanicked(|| job.run(self.tx)));
+            let defined = authorizer.take_defined();
+            ran?;
+            if defined {
+                job.schema_changed();
+            }
             // SQLite does not tell an authorizer the new name that an ALTER TABLE gives.
             if authorizer.take_altered() && host_objects(self.tx)? != self.host_objects {
                 return Err(Error::new(ErrorKind::Forbidden, "names that begin with _fh_ belong to the host"));

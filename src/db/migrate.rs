@@ -41,7 +41,8 @@ impl Migrations {
                 "tenant/0002_sessions.sql",
                 "tenant/0003_tasks.sql",
                 "tenant/0004_kv.sql",
-                "tenant/0005_memory.sql"
+                "tenant/0005_memory.sql",
+                "tenant/0007_journal.sql"
             ],
         }
     }

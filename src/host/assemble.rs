@@ -106,19 +106,22 @@ fn registry(
     let threads = ReaderThreads::start();
     let template = Template::new(Migrations::of_app(host.migrations));
     let classes = Arc::new(settings.classes()?);
+    let packs = Packs::new(host.packs.as_deref().unwrap_or(&settings.packs));
+    let own = |(name, class): (&String, &Class)| Some((name.clone(), Arc::new(Packs::new(class.packs.as_deref()?))));
+    let packs_of: Arc<BTreeMap<String, Arc<Packs>>> = Arc::new(classes.iter().filter_map(own).collect());
     let endpoint = EndpointSettings {
-        packs: Arc::new(Packs::new(host.packs.as_deref().unwrap_or(&settings.packs))),
+        packs: Arc::new(packs),
         state_keys: Arc::new(StateKeys::load(&dir.keys())?),
         clock: Arc::clone(&host.clock),
         stdio,
         lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
     };
-    let (make, clock, auto_create) = (host.make, host.clock, settings.tenants.auto_create);
+    let (make, clock, auto_create, journal) = (host.make, host.clock, settings.tenants.auto_create, settings.journal);
     let readers = classes.values().map(|class| class.limits.readers).max().unwrap_or(0);
     Ok(Registry::new(residency(&settings.tenants, readers), move |tenant| {
         let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
-        let (classes, endpoint, clock, make) =
-            (Arc::clone(&classes), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
+        let (classes, packs_of, mut endpoint, clock, make) =
+            (Arc::clone(&classes), Arc::clone(&packs_of), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
         async move {
             let (id, opened_at) = (tenant.clone(), Arc::clone(&clock));
@@ -126,12 +129,15 @@ fn registry(
                 let class = admit(&catalog, &id, auto_create, &*opened_at)?;
                 let file = file_settings(&classes, &class, &id)?;
                 let database = Database::open(&dir, &id, &file, &template, &threads)?;
-                Result::<_>::Ok((database, file.limits))
+                Result::<_>::Ok((database, file.limits, class))
             };
             // Closed never; the wait is bounded by the openings before this one.
             let _turn = opening.acquire().await;
-            let (database, limits) = executor.run(&housekeeping, open).await??;
-            make(Handle::start(tenant, database, limits, executor, clock), &endpoint)
+            let (database, limits, class) = executor.run(&housekeeping, open).await??;
+            if let Some(own) = packs_of.get(&class) {
+                endpoint.packs = Arc::clone(own);
+            }
+            make(Handle::start(tenant, database, limits, executor, clock, journal), &endpoint)
         }
     }))
 }
@@ -143,7 +149,7 @@ fn file_settings(classes: &BTreeMap<String, Class>, class: &str, tenant: &Tenant
         tracing::warn!(%tenant, class, "the configuration has no such class: [limits] holds for this tenant");
         classes.get(DEFAULT_CLASS)
     });
-    let Class { limits, durability } = known.ok_or_else(|| Error::internal("there is no default class"))?.clone();
+    let Class { limits, durability, .. } = known.ok_or_else(|| Error::internal("there is no default class"))?.clone();
     Ok(FileSettings { durability, limits })
 }
 

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use tokio::time::timeout;
 
@@ -25,6 +26,8 @@ use super::until::Until;
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mcp::waits_for_news;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Every method of `/mcp`. A caller without a token learns nothing else, not even which methods there are.
 pub(super) async fn mcp(State(edge): State<Edge>, request: Request) -> Response {
@@ -69,6 +72,10 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
     let caller = Caller(principal.tenant().clone());
     let admitted = admit(&tenant.tenant, &principal, &head, waits_for_news, &*parts.clock)?;
     head.extensions.insert(principal.clone());
+    // What is kept of a call bears the id of its answer.
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        head.headers.insert(X_REQUEST_ID, id);
+    }
     let body = collect(&head.headers, body, tenant.tenant.limits()).await?;
     seen.bytes = body.len();
     for wanted in Wanted::all(&body)? {

@@ -5,11 +5,8 @@
 //! may be cached for its caller alone.
 
 use std::borrow::Cow;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use http::request::Parts;
 use rmcp::handler::server::tool::ToolCallContext;
 #[expect(deprecated, reason = "older clients still subscribe and set levels this way")]
@@ -20,17 +17,17 @@ use rmcp::model::{
     InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
     ListSkillsResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion,
     ReadResourceDirectoryRequestParams, ReadResourceDirectoryResult, ReadResourceRequestParams, ReadResourceResponse,
-    ResourcesCapability, ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
-    SubscriptionFilter, Tool, ToolsCapability, UnsubscribeRequestParams, UpdateTaskParams,
+    ServerConfig, SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+    UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer, SubscriptionContext};
 use rmcp::{ErrorData, ServerHandler};
-use tokio_util::sync::CancellationToken;
 
 use super::endpoint::EndpointSettings;
+use super::guard::{guarded, with_host};
 use super::sessions::TenantSessions;
 use super::subscriptions::{Subscriptions, allowed, session_of};
-use super::{access, resources, tasks};
+use super::{access, journal, resources, tasks};
 use crate::ask::{AskSeat, Sealing};
 use crate::auth::{Principal, Scope};
 use crate::id::TenantId;
@@ -111,24 +108,6 @@ impl<S: ServerHandler> TenantHandler<S> {
         self.built_in(name).map(access::scope_of).or_else(own)
     }
 
-    /// What the server can, and what the host adds: its tools, and news of whatever there is.
-    fn with_built_ins(&self, mut capabilities: ServerCapabilities) -> ServerCapabilities {
-        if !self.packs.is_empty() {
-            capabilities.tools.get_or_insert_with(ToolsCapability::default);
-            capabilities.resources.get_or_insert_with(ResourcesCapability::default);
-        }
-        if let Some(tools) = &mut capabilities.tools {
-            tools.list_changed = Some(true);
-        }
-        if let Some(prompts) = &mut capabilities.prompts {
-            prompts.list_changed = Some(true);
-        }
-        if let Some(resources) = &mut capabilities.resources {
-            (resources.subscribe, resources.list_changed) = (Some(true), Some(true));
-        }
-        capabilities
-    }
-
     /// Enters or ends a subscription that the server has let pass.
     async fn watch(&self, session: Option<String>, uri: &str, on: bool) -> Result<(), ErrorData> {
         match session {
@@ -142,19 +121,6 @@ impl<S: ServerHandler> TenantHandler<S> {
             return self.packs.tools.call(ToolCallContext::new(&*self.packs, request, context)).await;
         }
         self.server.call_tool(request, context).await
-    }
-}
-
-/// Awaits `call`; a panic in it becomes -32603, and the caller's leaving ends it.
-async fn guarded<T>(
-    ended: CancellationToken,
-    call: impl Future<Output = Result<T, ErrorData>>,
-) -> Result<T, ErrorData> {
-    let failed = || ErrorData::internal_error("internal error", None);
-    tokio::select! {
-        biased;
-        answer = AssertUnwindSafe(call).catch_unwind() => answer.unwrap_or_else(|_| Err(failed())),
-        () = ended.cancelled() => Err(ErrorData::internal_error("the request was cancelled", None)),
     }
 }
 
@@ -222,7 +188,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         let ended = context.ct.clone();
         let mut answer = guarded(ended, Box::pin(self.server.initialize(request, context))).await?;
         answer.protocol_version = ours.protocol_version;
-        answer.capabilities = self.with_built_ins(answer.capabilities);
+        answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
         Ok(answer)
     }
 
@@ -231,7 +197,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         let ended = context.ct.clone();
         let mut answer = guarded(ended, Box::pin(self.server.discover(context))).await?;
         answer.supported_versions = self.supported_protocol_versions().into_owned();
-        answer.capabilities = self.with_built_ins(answer.capabilities);
+        answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
         answer.cache_scope = CacheScope::Private;
         Ok(answer)
     }
@@ -245,7 +211,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
 
     fn get_info(&self) -> ServerConfig {
         let mut info = self.server.get_info();
-        info.capabilities = self.with_built_ins(info.capabilities);
+        info.capabilities = with_host(info.capabilities, !self.packs.is_empty());
         info
     }
 
@@ -254,9 +220,14 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         let scope = self.scope_of(&request.name);
         access::permit(&self.server, &self.tenant, &request.name, scope, &mut context).await?;
         let ended = context.ct.clone();
+        let begun = journal::begin(&self.tenant, &self.bound(&context)?, context.extensions.get::<Parts>(), &request);
         let seat = seated!(self, request, context, request.arguments.is_some());
         context.extensions.insert(self.tasks.clone());
-        seat.settle(guarded(ended, Box::pin(self.call(request, context))).await)
+        let answer = seat.settle(guarded(ended.clone(), Box::pin(self.call(request, context))).await);
+        if let Some(begun) = begun {
+            begun.end(&self.tenant, ended.is_cancelled(), &answer);
+        }
+        answer
     }
 
     async fn get_task(&self, request: GetTaskParams, mut context: Cx) -> Result<GetTaskResult, ErrorData> {

@@ -7,7 +7,9 @@
 mod access;
 mod context;
 mod endpoint;
+mod guard;
 mod handler;
+mod journal;
 mod refusal;
 mod resources;
 mod sessions;

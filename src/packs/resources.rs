@@ -6,14 +6,17 @@ use serde::Serialize;
 use super::{Packs, memory, sql, usage};
 use crate::config::Pack;
 use crate::error::{Error, Result};
-use crate::tenant::Tenant;
+use crate::tenant::{SCHEMA, Tenant};
 
-/// The tables and views of the tenant's database.
-pub(crate) const SCHEMA: &str = "tenant://schema";
 /// What the tenant uses and may use.
 pub(crate) const USAGE: &str = "tenant://usage";
 /// Before the id of a note.
 const MEMORY: &str = "tenant://memory/";
+/// The name of the note `id`.
+pub(super) fn memory_uri(id: i64) -> String {
+    format!("{MEMORY}{id}")
+}
+
 /// What all of them are.
 pub(crate) const JSON: &str = "application/json";
 

@@ -2,6 +2,7 @@
 //!
 //! They know no tenant, no caller and no clock: bounds and the time are handed in.
 
+pub(crate) mod call;
 pub(crate) mod kv;
 pub(crate) mod memory;
 pub(crate) mod meta;

@@ -14,12 +14,13 @@ use super::actor::{self, Message};
 use super::behind::Behind;
 use super::executor::{Credit, Executor};
 use super::job::{Job, Later, once};
+use super::journal::Journal;
 use super::news::{self, List, News};
 use super::quota::Quota;
 use super::seal::Secret;
 use crate::auth::{Principal, Scope, insufficient};
 use crate::clock::Clock;
-use crate::config::Limits;
+use crate::config::{JournalSettings, Limits};
 use crate::db::{Caller, Database, Mode, Readers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -29,14 +30,15 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// One resident tenant, on nobody's behalf yet. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Handle(Arc<Inner>);
+pub(crate) struct Handle(pub(super) Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     id: TenantId,
     limits: Limits,
     clock: Arc<dyn Clock>,
     /// What the tenant's cursors are sealed with, once it is known.
-    secret: OnceCell<Secret>,
+    pub(super) secret: OnceCell<Secret>,
+    pub(super) journal: Arc<Journal>,
     quota: Arc<Quota>,
     mailbox: mpsc::Sender<Message>,
     behind: Arc<Behind>,
@@ -60,7 +62,9 @@ impl Handle {
         limits: Limits,
         executor: Executor,
         clock: Arc<dyn Clock>,
+        journal: JournalSettings,
     ) -> Self {
+        let journal = Journal::new(journal);
         let credit = Arc::new(Credit::default());
         let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
@@ -73,6 +77,7 @@ impl Handle {
             limits,
             clock,
             secret,
+            journal,
             quota,
             mailbox,
             behind,
@@ -202,7 +207,7 @@ impl Handle {
         F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let Inner { limits, mailbox, .. } = &*self.0;
-        let (job, turn, _waiting, mut answer) = Job::new(mode, repeats, work);
+        let (job, turn, _waiting, mut answer) = Job::new(mode, repeats, work, self.0.news.clone());
         mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
             TrySendError::Closed(_) => closing(),
@@ -273,7 +278,7 @@ fn closing() -> Error {
 /// A tenant's state on behalf of one caller. A tool asks for it by taking an argument of this type.
 #[derive(Clone)]
 pub struct Tenant {
-    handle: Handle,
+    pub(super) handle: Handle,
     principal: Principal,
 }
 
@@ -376,10 +381,6 @@ impl Tenant {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         self.handle.clock()
-    }
-
-    pub(super) async fn secret(&self) -> Result<&Secret> {
-        self.handle.0.secret.get_or_try_init(|| Secret::of(&self.handle)).await
     }
 
     fn require(&self, scope: Scope) -> Result<()> {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use rusqlite::Transaction;
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
+use super::news::{News, SCHEMA};
 use crate::db::{Caller, Mode, Waiting, WriteJob};
 use crate::error::{Error, Result};
 
@@ -35,6 +36,8 @@ pub(super) struct Job<T, F> {
     work: F,
     repeats: bool,
     value: Option<T>,
+    defined: bool,
+    news: broadcast::Sender<News>,
     turn: Turn,
     caller: Caller,
     reply: oneshot::Sender<Result<T>>,
@@ -42,11 +45,17 @@ pub(super) struct Job<T, F> {
 
 impl<T, F> Job<T, F> {
     /// The job, and where its caller waits. `repeats`: `work` may run again after it was undone.
-    pub(super) fn new(mode: Mode, repeats: bool, work: F) -> (Self, Turn, Waiting, oneshot::Receiver<Result<T>>) {
+    pub(super) fn new(
+        mode: Mode,
+        repeats: bool,
+        work: F,
+        news: broadcast::Sender<News>,
+    ) -> (Self, Turn, Waiting, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
         let turn = Turn::default();
         let (caller, waiting) = Caller::new();
-        (Self { mode, work, repeats, value: None, turn: turn.clone(), caller, reply }, turn, waiting, answer)
+        let (value, defined) = (None, false);
+        (Self { mode, work, repeats, value, defined, news, turn: turn.clone(), caller, reply }, turn, waiting, answer)
     }
 }
 
@@ -77,9 +86,13 @@ where
     }
 
     fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
-        self.value = None;
+        (self.value, self.defined) = (None, false);
         self.value = Some((self.work)(tx)?);
         Ok(())
+    }
+
+    fn schema_changed(&mut self) {
+        self.defined = true;
     }
 
     fn repeats(&self) -> bool {
@@ -87,7 +100,11 @@ where
     }
 
     fn finish(self: Box<Self>, outcome: Result<()>) {
-        let Self { value, reply, .. } = *self;
+        let Self { value, reply, defined, news, .. } = *self;
+        if defined && outcome.is_ok() {
+            // An error says that nobody listens.
+            let _ = news.send(News::Resource(SCHEMA.into()));
+        }
         let answer = outcome.and_then(|()| value.ok_or_else(|| Error::internal("a job was never run")));
         // A caller who is gone does not learn that its write is durable; that is its choice.
         let _ = reply.send(answer);
@@ -116,6 +133,8 @@ where
     fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
         (self.0)(tx)
     }
+
+    fn schema_changed(&mut self) {}
 
     fn repeats(&self) -> bool {
         false

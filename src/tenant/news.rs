@@ -5,6 +5,9 @@ use std::sync::Arc;
 /// What a listener may be behind before it has to take everything for changed.
 pub(super) const BACKLOG: usize = 128;
 
+/// The resource that a change of the schema changes.
+pub(crate) const SCHEMA: &str = "tenant://schema";
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {

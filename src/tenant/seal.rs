@@ -68,6 +68,10 @@ impl Tenant {
         Ok(place.to_vec())
     }
 
+    async fn secret(&self) -> Result<&Secret> {
+        self.handle.0.secret.get_or_try_init(|| Secret::of(&self.handle)).await
+    }
+
     /// Each part behind its length, so that no two questions read the same.
     fn message(&self, parts: &[&[u8]], place: &[u8]) -> Vec<u8> {
         let caller = [self.principal().issuer().as_bytes(), self.principal().subject().as_bytes()];

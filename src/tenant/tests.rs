@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{Executor, Handle};
 use crate::clock::SystemClock;
-use crate::config::{Durability, Limits};
+use crate::config::{Durability, JournalSettings, Limits};
 use crate::db::{DataDir, Database, FileSettings, Migrations, Mode, ReaderThreads, Template};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -18,7 +18,7 @@ fn open(dir: &TempDir, limits: Limits) -> Handle {
     let file = FileSettings { durability: Durability::Full, limits: limits.clone() };
     let template = Template::new(Migrations::of_app(Vec::new()));
     let database = Database::open(&data, &id, &file, &template, &ReaderThreads::start()).expect("a file");
-    Handle::start(id, database, limits, Executor::default(), Arc::new(SystemClock))
+    Handle::start(id, database, limits, Executor::default(), Arc::new(SystemClock), JournalSettings::default())
 }
 
 fn later(tenant: &Handle, key: &'static str) -> Result<()> {

@@ -15,6 +15,7 @@ mod edge_fuzz;
 mod edge_slow;
 mod gone;
 mod isolation;
+mod journal;
 mod jwks;
 mod kill;
 mod kv;

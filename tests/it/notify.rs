@@ -138,6 +138,6 @@ async fn stopping_ends_a_listen_with_its_result() {
     let host = start(Slow::new().host(), &["a"], |_| {});
     let mut ear = Events::open(&host, listen(&json!({ "toolsListChanged": true })).of(&host, "a")).await;
     ear.message().await;
-    let ((), last) = soon(async { tokio::join!(host.close(), ear.message()) }).await;
+    let ((), last) = soon(Box::pin(async { tokio::join!(host.close(), ear.message()) })).await;
     assert_eq!(last.1["result"]["resultType"], "complete", "{last:?}");
 }

@@ -3,6 +3,8 @@
 use freehold::{Settings, TestHost};
 use serde_json::{Value, json};
 
+use crate::support::token::Forge;
+use crate::support::wire::Ask;
 use crate::support::{content, plain, refusal, soon};
 
 /// One tenant and its SQL.
@@ -108,6 +110,87 @@ async fn params_that_are_no_values_are_refused() {
     sql.0.close().await;
 }
 
+#[tokio::test]
+async fn parameters_have_names_too() {
+    let sql = Sql::start(|_| {});
+    let ask = |text: &str, params: Value| sql.query(json!({ "sql": text, "params": params }));
+    let all = json!({ "a": 9_007_199_254_740_993_i64, "b": { "base64": "AAE=" }, "c": null });
+    let got = ask("SELECT :a, @b, $c, :a", all.clone()).await;
+    assert_eq!(content(&got)["rows"], json!([[all["a"], all["b"], null, all["a"]]]));
+    for (text, params, why) in [
+        ("SELECT :a", json!({}), ":a"),
+        ("SELECT :a", json!({ "a": 1, "b": 2 }), ":b"),
+        ("SELECT ?", json!({ "a": 1 }), "?"),
+        ("SELECT :a", json!({ "a": [1] }), "params.a"),
+    ] {
+        let refused = ask(text, params).await;
+        assert!(refusal(&refused).contains(why), "{text}: {refused}");
+    }
+    for params in [json!("a"), json!(7)] {
+        let refused = ask("SELECT 1", params).await;
+        assert!(refused.to_string().contains("params is an array"), "{refused}");
+    }
+    sql.0.close().await;
+}
+
+#[tokio::test]
+async fn the_schema_tells_what_is_in_the_tables() {
+    let sql = Sql::start(|_| {});
+    let fill = "INSERT INTO \"odd \"\" name\" (v) SELECT iif(value % 2, value, 'x') FROM generate_series(1, 3)";
+    let fill = fill.replace("generate_series(1, 3)", "json_each('[1,2,3]')");
+    let steps = [
+        "CREATE TABLE \"odd \"\" name\" (v NOT NULL, g AS (v || '!'))",
+        &fill,
+        "CREATE TABLE many AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100005) SELECT n FROM c",
+        "CREATE VIEW seen AS SELECT count(*) AS n FROM many, many",
+        "CREATE VIRTUAL TABLE words USING fts5 (body)",
+    ];
+    sql.all_work(&steps).await;
+    let schema = sql.0.call("a", "sql_schema", json!({})).await;
+    let tables = &content(&schema)["tables"];
+    let of =
+        |name: &str| tables.as_array().expect("tables").iter().find(|table| table["name"] == name).expect("a table");
+    let odd = of("odd \" name");
+    assert_eq!((&odd["rows"], &odd["more_rows"]), (&json!(3), &json!(null)));
+    assert_eq!(odd["columns"][0]["found"], json!(["integer", "text"]));
+    assert_eq!(odd["columns"][1]["name"], "g");
+    assert_eq!((&of("many")["rows"], &of("many")["more_rows"]), (&json!(100_000), &json!(true)));
+    assert!(of("seen")["rows"].is_null() && of("words")["rows"].is_null(), "{tables}");
+    refusal_or_error(&sql.0.call("a", "sql_schema", json!({ "table": "many" })).await);
+    sql.0.close().await;
+}
+
+fn refusal_or_error(answer: &Value) {
+    assert!(answer["error"].is_object() || answer["result"]["isError"] == true, "{answer}");
+}
+
+/// A statement that orders by a key and is asked for what is behind it: whatever is added at the end or changed
+/// meanwhile, every row is told once.
+#[tokio::test]
+async fn pages_join_while_others_write() {
+    let sql = Sql::start(|settings| settings.limits.result_rows = 7);
+    content(&sql.execute(&["CREATE TABLE t (id INTEGER PRIMARY KEY, n)"]).await);
+    let add = "INSERT INTO t (n) SELECT value FROM json_each('[1,2,3,4,5,6,7,8,9,10]')";
+    content(&sql.execute(&[add, add]).await);
+    let (mut all, mut cursor, mut grown) = (Vec::new(), json!(null), 20);
+    loop {
+        let ask = json!({ "sql": "SELECT id FROM t ORDER BY id", "cursor": cursor });
+        let answer = sql.query(ask).await;
+        let page = content(&answer);
+        all.extend(page["rows"].as_array().expect("rows").iter().map(|row| row[0].as_u64().expect("an id")));
+        cursor = page["next_cursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+        if grown < 60 {
+            content(&sql.execute(&[add, "UPDATE t SET n = n + 1"]).await);
+            grown += 10;
+        }
+    }
+    assert_eq!(all, (1..=grown).collect::<Vec<_>>());
+    sql.0.close().await;
+}
+
 /// An argument that is not known is a mistake that is told and not passed over.
 #[tokio::test]
 async fn unknown_arguments_are_refused() {
@@ -181,13 +264,18 @@ async fn a_cursor_of_something_else_is_refused() {
     }
     assert_eq!(content(&sql.query(with("limit", json!(1))).await)["rows"], json!([[2]]));
 
-    // A place far behind the end is the end.
+    // A place that was moved is no place.
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).expect("base64");
-    bytes[..8].fill(0xff);
-    let far = sql.query(with("cursor", json!(URL_SAFE_NO_PAD.encode(bytes)))).await;
-    assert_eq!(content(&far)["rows"], json!([]));
+    *bytes.last_mut().expect("a byte") ^= 1;
+    let moved = sql.query(with("cursor", json!(URL_SAFE_NO_PAD.encode(bytes)))).await;
+    assert!(refusal(&moved).contains("cursor"), "{moved}");
+
+    // Nor is another caller's.
+    let another = Forge::of(&sql.0).with("sub", "another");
+    let theirs = Ask::tool("sql_query", &with("limit", json!(1))).bearer(&another).send(&sql.0).await.json();
+    assert!(refusal(&theirs).contains("cursor"), "{theirs}");
     sql.0.close().await;
 }
 

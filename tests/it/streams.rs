@@ -84,7 +84,7 @@ async fn a_stop_waits_for_a_call_whose_client_has_gone() {
     let host = start(slow.host(), &["a"], |_| {});
     let session = Session::open(&host, "a", LEGACY[2]).await;
     let last = abandoned(&host, &slow, &session).await;
-    let (restarted, ()) = soon(async { tokio::join!(host.restart(), async { slow.release() }) }).await;
+    let (restarted, ()) = soon(Box::pin(async { tokio::join!(host.restart(), async { slow.release() }) })).await;
     let host = restarted.expect("the same host");
     assert_eq!(text(&resume(&host, &session, &last).await.message().await.1), "done");
     host.close().await;

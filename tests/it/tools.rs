@@ -8,7 +8,7 @@ use crate::support::wire::Ask;
 
 /// What one tool may cost in the list, in tokens of about four bytes each, and all of them together for
 /// each tool. A list is read by the model in every conversation.
-const TOKENS_EACH: usize = 450;
+const TOKENS_EACH: usize = 470;
 const TOKENS_MEAN: usize = 290;
 
 async fn listed(packs: Option<Vec<Pack>>) -> (Vec<Value>, String) {
@@ -50,12 +50,8 @@ async fn every_tool_says_what_it_takes_and_gives_and_does() {
         let words = tool["description"].as_str().expect("a description");
         assert!((20..400).contains(&words.len()), "{name}: {words:?}");
         assert_eq!(tool["inputSchema"]["type"], "object", "{name}");
-        let takes_something = tool["inputSchema"]["properties"].as_object().is_some_and(|some| !some.is_empty());
-        assert_eq!(
-            tool["inputSchema"]["additionalProperties"] == false,
-            takes_something,
-            "{name}: an unknown argument is a mistake"
-        );
+
+        assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{name}: an unknown argument is a mistake");
         assert_eq!(tool["outputSchema"]["type"], "object", "{name}");
         let hints = &tool["annotations"];
         assert!(hints["title"].is_string(), "{name}");

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use self::arguments::{Forget, Forgotten, Hits, List, Notes, Save, Saved, Search, Told};
 use super::Packs;
+use super::resources::memory_uri;
 use crate::db::Mode;
 use crate::error::{Error, Result};
 use crate::store::memory::{self, Most, NewNote};
@@ -31,6 +32,7 @@ impl Packs {
         let (limits, now) = (tenant.limits().clone(), tenant.clock().unix_seconds());
         let note = NewNote { text, tags, source, ttl_seconds };
         let id = tenant.write_as(Mode::Host, move |tx| memory::save(tx, &limits, now, note)).await?;
+        tenant.notify(memory_uri(id));
         Ok(Json(Saved { id }))
     }
 
@@ -84,6 +86,9 @@ impl Packs {
         Parameters(Forget { id }): Parameters<Forget>,
     ) -> Result<Json<Forgotten>> {
         let forgotten = tenant.write_as(Mode::Host, move |tx| memory::forget(tx, id)).await?;
+        if forgotten {
+            tenant.notify(memory_uri(id));
+        }
         Ok(Json(Forgotten { forgotten }))
     }
 }

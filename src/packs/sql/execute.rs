@@ -5,7 +5,8 @@ use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::query::{Most, bind, only_statement, rows};
+use super::params::Params;
+use super::query::{Most, only_statement, rows};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 
@@ -23,9 +24,8 @@ pub(super) struct Batch {
 struct Step {
     /// One INSERT, UPDATE, DELETE, CREATE, ALTER or DROP. Use ? for values.
     sql: String,
-    /// Values for the ? in order: null, boolean, number, string, or {"base64": "…"} for a blob.
     #[serde(default)]
-    params: Vec<Value>,
+    params: Params,
 }
 
 /// What was done, durably.
@@ -75,7 +75,7 @@ impl Step {
         let before = tx.total_changes();
         let inserts = ["insert", "replace", "with"].iter().any(|verb| starts_with(&self.sql, verb));
         let mut statement = only_statement(tx, &self.sql)?;
-        bind(&mut statement, self.params.clone())?;
+        self.params.bind(&mut statement)?;
         let most = Most::of(limits);
         let (rows, more) = rows(&mut statement, 0, most)?;
         if more {

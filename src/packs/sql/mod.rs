@@ -1,6 +1,7 @@
 //! `sql_query`, `sql_execute`, `sql_schema`: the tenant's own database, as text that an agent writes.
 
 mod execute;
+mod params;
 mod query;
 mod schema;
 mod value;
@@ -10,7 +11,7 @@ use rmcp::{tool, tool_router};
 
 use super::Packs;
 use crate::db::Mode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tenant::Tenant;
 
 #[tool_router(router = sql_tools, vis = "pub(super)")]
@@ -24,7 +25,17 @@ impl Packs {
         Parameters(query): Parameters<query::Query>,
     ) -> Result<Json<query::Page>> {
         let limits = tenant.limits().clone();
-        tenant.read_as(Mode::Tenant, move |conn| query.run(conn, &limits)).await.map(Json)
+        let question = query.question();
+        let question = question.each_ref().map(Vec::as_slice);
+        let skip = match &query.cursor {
+            Some(cursor) => place(&tenant.unseal(&question, cursor).await?)?,
+            None => 0,
+        };
+        let (mut page, next) = tenant.read_as(Mode::Tenant, move |conn| query.run(conn, &limits, skip)).await?;
+        if let Some(next) = next {
+            page.next_cursor = Some(tenant.seal(&question, &(next as u64).to_be_bytes()).await?);
+        }
+        Ok(Json(page))
     }
 
     /// Change this account's private SQLite database. All statements run in one transaction: either all
@@ -45,11 +56,23 @@ impl Packs {
         tenant.write_again(Mode::Tenant, move |tx| batch.run(tx, &limits)).await.map(Json)
     }
 
-    /// List the tables and views of this account's private SQLite database, with columns and indexes.
+    /// List the tables and views of this account's private SQLite database, with columns, indexes, row counts
+    /// and the types of values found.
     #[tool(annotations(title = "Show schema", read_only_hint = true, open_world_hint = false))]
-    async fn sql_schema(&self, tenant: Tenant) -> Result<Json<schema::Schema>> {
-        read_schema(&tenant).await.map(Json)
+    async fn sql_schema(
+        &self,
+        tenant: Tenant,
+        Parameters(schema::Nothing {}): Parameters<schema::Nothing>,
+    ) -> Result<Json<schema::Schema>> {
+        let mut found = read_schema(&tenant).await?;
+        // With an agent's rights: its tables may hold expressions of its own.
+        tenant.read_as(Mode::Tenant, move |conn| found.look(conn).map(|()| Json(found))).await
     }
+}
+
+fn place(sealed: &[u8]) -> Result<usize> {
+    let place = sealed.try_into().map(u64::from_be_bytes).ok().and_then(|place| usize::try_from(place).ok());
+    place.ok_or_else(|| Error::internal("a cursor that was sealed here holds no place"))
 }
 
 /// The tables and views of `tenant`.

@@ -1,15 +1,13 @@
 //! `sql_query`: one reading statement, a page at a time.
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::schemars::{self, JsonSchema};
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::{Batch, Connection, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::value::{json_bytes, to_json, to_sql};
+use super::params::Params;
+use super::value::{json_bytes, to_json};
 use crate::config::Limits;
 use crate::db::check_statement;
 use crate::error::{Error, ErrorKind, Result};
@@ -20,13 +18,12 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) struct Query {
     /// One SELECT (or VALUES, WITH … SELECT, EXPLAIN). Use ? for values.
     sql: String,
-    /// Values for the ? in order: null, boolean, number, string, or {"base64": "…"} for a blob.
     #[serde(default)]
-    params: Vec<Value>,
+    params: Params,
     /// At most this many rows, 1 or more.
     limit: Option<i64>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// A page of rows.
@@ -37,23 +34,19 @@ pub(super) struct Page {
     rows: Vec<Vec<Value>>,
     /// Set when there are more rows: pass it as `cursor`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
+    pub(super) next_cursor: Option<String>,
 }
 
 impl Query {
-    /// Runs it anew for every page and passes over the rows told already: a page needs no state between
-    /// calls, and rows keep their places as long as the statement orders them.
-    pub(super) fn run(self, conn: &Connection, limits: &Limits) -> Result<Page> {
-        let identity = self.identity();
-        let skip = match &self.cursor {
-            Some(cursor) => position(cursor, &identity)?,
-            None => 0,
-        };
+    /// The page behind the first `skip` rows, and where the next one begins. Run anew for every page, so that
+    /// nothing is held between calls: rows keep their places as long as the statement orders them and nobody
+    /// adds or removes one before them. A page costs what all before it cost, within the statement's deadline.
+    pub(super) fn run(self, conn: &Connection, limits: &Limits, skip: usize) -> Result<(Page, Option<usize>)> {
         let mut statement = only_statement(conn, &self.sql)?;
         if !statement.readonly() {
             return Err(Error::new(ErrorKind::Forbidden, "sql_query only reads: use sql_execute to change data"));
         }
-        bind(&mut statement, self.params)?;
+        self.params.bind(&mut statement)?;
         let asked = match self.limit.map(usize::try_from) {
             Some(Err(_) | Ok(0)) => return Err(Error::invalid("limit is below 1: ask for 1 row or more")),
             Some(Ok(asked)) => asked,
@@ -61,19 +54,14 @@ impl Query {
         };
         let most = Most { rows: limits.result_rows.min(asked), ..Most::of(limits) };
         let (rows, more) = rows(&mut statement, skip, most)?;
-        let next_cursor = more.then(|| write_cursor(skip + rows.len(), &identity));
-        Ok(Page { columns: statement.column_names().into_iter().map(str::to_owned).collect(), rows, next_cursor })
+        let next = more.then_some(skip + rows.len());
+        let columns = statement.column_names().into_iter().map(str::to_owned).collect();
+        Ok((Page { columns, rows, next_cursor: None }, next))
     }
 
     /// What a cursor belongs to: this statement with these values.
-    fn identity(&self) -> [u8; 8] {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        hash.update(self.sql.as_bytes());
-        hash.update(&[0]);
-        hash.update(Value::from(self.params.clone()).to_string().as_bytes());
-        let mut identity = [0; 8];
-        identity.copy_from_slice(&hash.finish().as_ref()[..8]);
-        identity
+    pub(super) fn question(&self) -> [Vec<u8>; 3] {
+        [b"sql_query".to_vec(), self.sql.clone().into_bytes(), self.params.text().into_bytes()]
     }
 }
 
@@ -100,18 +88,6 @@ pub(super) fn only_statement<'conn>(conn: &'conn Connection, sql: &str) -> Resul
         return Err(Error::invalid("this text holds several statements: send one at a time"));
     }
     Ok(only)
-}
-
-/// Binds `params` to the statement's `?` in order.
-pub(super) fn bind(statement: &mut Statement<'_>, params: Vec<Value>) -> Result<()> {
-    let (wants, has) = (statement.parameter_count(), params.len());
-    if wants != has {
-        return Err(Error::invalid(format!("the statement has {wants} parameters and params has {has} values")));
-    }
-    for (at, value) in params.into_iter().enumerate() {
-        statement.raw_bind_parameter(at + 1, to_sql(value, at)?)?;
-    }
-    Ok(())
 }
 
 /// The statement's rows from the one after `skip` on, and whether there are more than `most` lets through.
@@ -146,23 +122,4 @@ pub(super) fn rows(statement: &mut Statement<'_>, skip: usize, most: Most) -> Re
         told.push((0..width).map(|at| Ok(to_json(row.get_ref(at)?))).collect::<Result<_>>()?);
     }
     Ok((told, false))
-}
-
-/// A cursor is a place in a result and nothing more: forged, it shows its maker other rows of its own.
-fn write_cursor(position: usize, identity: &[u8; 8]) -> String {
-    let mut bytes = (position as u64).to_be_bytes().to_vec();
-    bytes.extend_from_slice(identity);
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-fn position(cursor: &str, identity: &[u8; 8]) -> Result<usize> {
-    let wrong = || Error::invalid("this cursor belongs to another statement or other params: send those, or no cursor");
-    let bytes: [u8; 16] =
-        URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)?;
-    let (position, owner) = bytes.split_at(8);
-    if owner != identity {
-        return Err(wrong());
-    }
-    let position: [u8; 8] = position.try_into().map_err(|_| wrong())?;
-    usize::try_from(u64::from_be_bytes(position)).map_err(|_| wrong())
 }

@@ -1,5 +1,7 @@
 //! Values between JSON and SQLite, with nothing lost on the way that JSON can carry.
 
+use std::fmt::Display;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rusqlite::types::{Value as Sql, ValueRef};
@@ -8,26 +10,26 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, Result};
 
 /// A parameter: null, a boolean (as 0 or 1), a number, a string, or `{"base64": "…"}` for a blob.
-pub(super) fn to_sql(value: Json, at: usize) -> Result<Sql> {
+pub(super) fn to_sql(value: &Json, place: &dyn Display) -> Result<Sql> {
     let wrong = || {
         Error::invalid(format!(
-            "params[{at}] is not null, a boolean, a number, a string or {{\"base64\": \"…\"}}; \
+            "{place} is not null, a boolean, a number, a string or {{\"base64\": \"…\"}}; \
              to store an object or array, pass it as a JSON string"
         ))
     };
     Ok(match value {
         Json::Null => Sql::Null,
-        Json::Bool(yes) => Sql::Integer(yes.into()),
-        Json::String(text) => Sql::Text(text),
+        Json::Bool(yes) => Sql::Integer((*yes).into()),
+        Json::String(text) => Sql::Text(text.clone()),
         Json::Number(number) => match number.as_i64() {
             Some(whole) => Sql::Integer(whole),
             None if number.is_f64() => Sql::Real(number.as_f64().ok_or_else(wrong)?),
             None => {
-                return Err(Error::invalid(format!("params[{at}] is beyond a 64-bit integer: pass it as a string")));
+                return Err(Error::invalid(format!("{place} is beyond a 64-bit integer: pass it as a string")));
             }
         },
-        Json::Object(mut object) => match (object.remove("base64"), object.len()) {
-            (Some(Json::String(text)), 0) => Sql::Blob(STANDARD.decode(text).map_err(|_| wrong())?),
+        Json::Object(object) => match (object.get("base64"), object.len()) {
+            (Some(Json::String(text)), 1) => Sql::Blob(STANDARD.decode(text).map_err(|_| wrong())?),
             _ => return Err(wrong()),
         },
         Json::Array(_) => return Err(wrong()),

@@ -3,8 +3,8 @@
 pub(crate) mod events;
 pub(crate) mod probe;
 pub(crate) mod process;
-pub(crate) mod slow;
 pub(crate) mod provider;
+pub(crate) mod slow;
 pub(crate) mod token;
 pub(crate) mod wire;
 
