@@ -9,7 +9,7 @@ import { Client as ClientV1 } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport as TransportV1 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 
 const { URL: address, TOKEN, RESTART } = process.env;
-const LEGACY_RESUMES = false;
+const LEGACY_RESUMES = true;
 const [name] = process.argv.slice(2);
 const info = { name: "freehold-journey", version: "1.0.0" };
 const options = { timeout: 15_000 };

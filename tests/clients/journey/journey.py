@@ -22,7 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 URL = os.environ["URL"]
 TOKEN = os.environ["TOKEN"]
 TOTAL_SECONDS = 90
-LEGACY_RESUMES = False
+LEGACY_RESUMES = True
 
 
 def check(condition: bool, message: str) -> None:
