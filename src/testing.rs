@@ -137,7 +137,7 @@ impl TestHost {
     /// An opaque API key with `scope`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when `tenant` is no name.
+    /// [`ErrorKind::Invalid`] when `tenant` is no name.
     pub fn api_key(&self, tenant: &str, scope: &str, ttl: Option<Duration>) -> Result<String> {
         let (tenant, now) = (TenantId::parse(tenant)?, self.clock.unix_seconds());
         let key = NewApiKey::generate()?;
@@ -158,7 +158,7 @@ impl TestHost {
     /// Takes one token or API key back, as `freehold token revoke` does. The host notices within a second.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is no token, or has no id.
+    /// [`ErrorKind::Invalid`] when it is no token, or has no id.
     pub fn revoke(&self, token: &str) -> Result<()> {
         let told = look_into(token)?;
         let id = told["id"].as_str().ok_or_else(|| Error::invalid("this token has no id"))?;
@@ -170,7 +170,7 @@ impl TestHost {
     /// Takes every token of `tenant` back that was issued until now.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such tenant.
+    /// [`ErrorKind::NotFound`] when there is no such tenant.
     pub fn revoke_tenant(&self, tenant: &str) -> Result<()> {
         self.catalog()?.revoke_tenant(&TenantId::parse(tenant)?, &*self.clock)
     }
@@ -178,7 +178,7 @@ impl TestHost {
     /// Suspends `tenant`, or lets it be called again.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such tenant.
+    /// [`ErrorKind::NotFound`] when there is no such tenant.
     pub fn suspend(&self, tenant: &str, suspended: bool) -> Result<()> {
         self.catalog()?.suspend(&TenantId::parse(tenant)?, suspended)
     }

@@ -74,7 +74,7 @@ pub(super) struct Issue {
     /// Who will carry it
     #[arg(long, alias = "sub", value_name = "NAME", default_value = "agent")]
     subject: String,
-    /// What it allows: words of read, write, admin, tool:<name>
+    /// What it allows: words of read, write, admin, `tool:<name>`
     #[arg(long, value_name = "WORDS", default_value = "read write")]
     scope: String,
     /// How long it is good, at most auth.max_lifetime for a jwt [default: 24h for a jwt, no end for a key]
