@@ -1,6 +1,7 @@
 //! The host's own database: which tenants there are. It opens no tenant's file.
 
 mod auth;
+mod wakes;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +13,8 @@ use crate::clock::Clock;
 use crate::db::{DataDir, open_catalog};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
+
+pub(crate) use wakes::{Wake, Wakes};
 
 /// A tenant as the catalog lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

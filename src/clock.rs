@@ -3,12 +3,34 @@
 //! Deadlines inside one process are measured with `std::time::Instant`, which no operator can turn
 //! back; this clock is for what outlives a process or crosses machines: expiry, creation times.
 
+use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How long a sleeper trusts the clock not to be set.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Tells the time of day.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> SystemTime;
+
+    /// Returns at `at` or soon after. A machine's clock can be set, so that the time is looked at again
+    /// every few seconds.
+    fn reach(&self, at: SystemTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            while let Ok(left) = at.duration_since(self.now())
+                && !left.is_zero()
+            {
+                tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            }
+        })
+    }
+
+    /// Milliseconds since 1970, as the tables of the host count them.
+    fn unix_millis(&self) -> i64 {
+        let since = self.now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
 
     /// Whole seconds since 1970, as JWT's `NumericDate` counts them (RFC 7519 section 2).
     fn unix_seconds(&self) -> u64 {
@@ -26,6 +48,10 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
     fn now(&self) -> SystemTime {
         (**self).now()
     }
+
+    fn reach(&self, at: SystemTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        (**self).reach(at)
+    }
 }
 
 /// The machine's clock.
@@ -41,25 +67,33 @@ impl Clock for SystemClock {
 /// A clock that stands still until it is told to move.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Debug)]
-pub struct HeldClock(std::sync::atomic::AtomicU64);
+pub struct HeldClock(tokio::sync::watch::Sender<u64>);
 
 #[cfg(any(test, feature = "testing"))]
 impl HeldClock {
     /// Stands at `unix_seconds`.
     #[must_use]
     pub fn at(unix_seconds: u64) -> Self {
-        Self(unix_seconds.into())
+        Self(tokio::sync::watch::Sender::new(unix_seconds))
     }
 
-    /// Moves to `unix_seconds`, forwards or back.
+    /// Moves to `unix_seconds`, forwards or back. Who waits for that time goes on.
     pub fn set(&self, unix_seconds: u64) {
-        self.0.store(unix_seconds, std::sync::atomic::Ordering::SeqCst);
+        self.0.send_replace(unix_seconds);
     }
 }
 
 #[cfg(any(test, feature = "testing"))]
 impl Clock for HeldClock {
     fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(self.0.load(std::sync::atomic::Ordering::SeqCst))
+        UNIX_EPOCH + Duration::from_secs(*self.0.borrow())
+    }
+
+    fn reach(&self, at: SystemTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut moves = self.0.subscribe();
+        Box::pin(async move {
+            // Fails only when the clock is gone, and then nobody waits.
+            let _ = moves.wait_for(|seconds| UNIX_EPOCH + Duration::from_secs(*seconds) >= at).await;
+        })
     }
 }

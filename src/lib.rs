@@ -148,7 +148,7 @@ pub use rusqlite;
 pub use store::call::Call;
 pub use store::kv::{KvEntry, KvSet};
 pub use tasks::{TaskContext, Tasks};
-pub use tenant::{Kv, KvOn, List, Tenant};
+pub use tenant::{InboxMessage, Kv, KvOn, List, Reminder, Reminders, Tenant};
 #[cfg(feature = "testing")]
 pub use testing::TestHost;
 

@@ -39,8 +39,10 @@ const BANNED: &[(&str, &[&str], &str)] = &[
         &[
             "db/",
             "catalog",
+            "tenant/caller",
             "tenant/handle",
             "tenant/job",
+            "tenant/reminders/",
             "packs/sql/",
             "tasks/store",
             "mcp/sessions/records",

@@ -64,6 +64,15 @@ pub struct Limits {
     pub result_bytes: ByteSize,
     /// Statements in one `sql_execute`.
     pub statements: usize,
+    /// Reminders set and not yet over.
+    pub reminders: usize,
+    /// Message and payload of one reminder.
+    pub reminder_bytes: ByteSize,
+    /// The shortest interval at which one may repeat.
+    #[serde(with = "humantime_serde")]
+    pub reminder_interval: Duration,
+    /// Delivered reminders that are not acknowledged. Beyond it further ones wait.
+    pub inbox: usize,
     /// The body of one request.
     pub body_bytes: ByteSize,
     /// The longest that a request's body may take to arrive.
@@ -151,6 +160,10 @@ impl Default for Limits {
             result_rows: 1_000,
             result_bytes: ByteSize::mib(1),
             statements: 100,
+            reminders: 1_000,
+            reminder_bytes: ByteSize::kib(16),
+            reminder_interval: Duration::from_secs(60),
+            inbox: 1_000,
             body_bytes: ByteSize::mib(1),
             body_deadline: Duration::from_secs(30),
             tasks: 256,

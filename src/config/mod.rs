@@ -113,6 +113,8 @@ pub enum Pack {
     Kv,
     /// `memory_save`, `memory_search`, `memory_list`, `memory_forget`: notes, found again by their words.
     Memory,
+    /// `reminder_set`, `reminder_list`, `reminder_cancel`, `inbox_read`, `inbox_ack`.
+    Reminders,
 }
 
 /// How tenants come to be and how many are open.

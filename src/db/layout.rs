@@ -17,7 +17,7 @@ use crate::id::TenantId;
 pub(crate) struct DataDir {
     root: PathBuf,
     /// Held while this process serves from the folder; released by the kernel however it ends.
-    _lock: Option<Arc<Lock>>,
+    lock: Option<Arc<Lock>>,
 }
 
 /// Let go of by name and not only by closing: a child that is being started holds its copy of the file for
@@ -25,10 +25,16 @@ pub(crate) struct DataDir {
 #[derive(Debug)]
 struct Lock(File);
 
-impl Drop for Lock {
-    fn drop(&mut self) {
+impl Lock {
+    fn release(&self) {
         // If it fails, the kernel does it with the last copy.
         let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -45,7 +51,7 @@ impl DataDir {
         let root = make().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "the data directory can't be used").with_source(error)
         })?;
-        Ok(Self { root, _lock: None })
+        Ok(Self { root, lock: None })
     }
 
     /// Names the folder and claims it for this process.
@@ -76,8 +82,16 @@ impl DataDir {
             ));
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
-        dir._lock = Some(Arc::new(Lock(file)));
+        dir.lock = Some(Arc::new(Lock(file)));
         Ok(dir)
+    }
+
+    /// Lets others claim the folder. For the end of everything that wrote to it: a task that has ended may hold
+    /// its copy of this for a moment longer.
+    pub(crate) fn release(&self) {
+        if let Some(lock) = &self.lock {
+            lock.release();
+        }
     }
 
     /// The folder of the host's keys and secrets.

@@ -42,6 +42,7 @@ impl Migrations {
                 "tenant/0003_tasks.sql",
                 "tenant/0004_kv.sql",
                 "tenant/0005_memory.sql",
+                "tenant/0006_reminders.sql",
                 "tenant/0007_journal.sql"
             ],
         }
@@ -52,7 +53,12 @@ impl Migrations {
     pub(crate) fn of_catalog() -> Self {
         Self {
             owner: "catalog",
-            steps: host_migrations!["catalog/0001_tenants.sql", "catalog/0002_class.sql", "catalog/0003_auth.sql"],
+            steps: host_migrations![
+                "catalog/0001_tenants.sql",
+                "catalog/0002_class.sql",
+                "catalog/0003_auth.sql",
+                "catalog/0004_wake.sql"
+            ],
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) use layout::DataDir;
 pub(crate) use look::look_into;
 pub use migrate::Migration;
 pub(crate) use migrate::Migrations;
-pub(crate) use open::{Database, FileSettings, open_catalog};
+pub(crate) use open::{Database, FileSettings, open_catalog, open_catalog_with};
 pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
 pub(crate) use template::Template;

@@ -128,8 +128,18 @@ impl Guards {
 /// # Errors
 /// As [`Database::open`].
 pub(crate) fn open_catalog(dir: &DataDir) -> Result<Connection> {
-    let mut conn = connect(&dir.catalog(), Durability::Full)?;
+    open_catalog_with(dir, Durability::Full)
+}
+
+/// The same, for what need not survive a loss of power.
+///
+/// # Errors
+/// As [`Database::open`].
+pub(crate) fn open_catalog_with(dir: &DataDir, durability: Durability) -> Result<Connection> {
+    let mut conn = connect(&dir.catalog(), durability)?;
     Migrations::of_catalog().apply(&mut conn)?;
+    // Nobody looks after this log as a tenant's writer looks after its own.
+    conn.pragma_update(None, "wal_autocheckpoint", 1_000)?;
     Ok(conn)
 }
 

@@ -1,18 +1,20 @@
 //! From settings to a running host: the order in which the pieces come up, read from top to bottom.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Host;
 use super::door::{Housekeeping, gate};
 use super::listen::Tls;
 use super::residency::residency;
+use super::scheduler::Scheduler;
 use crate::ask::StateKeys;
 use crate::auth::{Gate, tenant_unknown};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Wakes};
 use crate::clock::Clock;
 use crate::config::{Class, DEFAULT_CLASS, Settings};
 use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads, Template};
@@ -23,7 +25,7 @@ use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted};
 use crate::packs::Packs;
 use crate::telemetry::Audit;
-use crate::tenant::{Executor, Handle, Registry};
+use crate::tenant::{Executor, Handle, Registry, Surroundings};
 
 /// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
 /// every thread.
@@ -41,6 +43,9 @@ pub struct Service {
     door: Arc<Door>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) settings: Settings,
+    dir: DataDir,
+    /// Gone once the host is closed.
+    scheduler: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl Service {
@@ -53,10 +58,23 @@ impl Service {
         let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
         let gate = gate(&host, settings, &dir, &catalog, &housekeeping, stdio)?;
         let clock = Arc::clone(&host.clock);
-        let tenants = registry(host, settings, dir, catalog, housekeeping, stdio)?;
+        let around =
+            Surroundings { clock: Arc::clone(&clock), wakes: Arc::new(Wakes::open(&dir)?), journal: settings.journal };
+        let (executor, drain) = (housekeeping.executor.clone(), Drain::default());
+        let on_reminder = host.on_reminder.clone();
+        let tenants = registry(host, settings, dir.clone(), catalog, housekeeping, around.clone(), stdio)?;
+        let scheduler = Scheduler {
+            tenants: tenants.clone(),
+            wakes: around.wakes,
+            clock: around.clock,
+            executor,
+            drain: drain.clone(),
+            on_reminder,
+        };
+        let scheduler = Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(scheduler.run()))));
         let door = Arc::new(Door::new(settings));
         let tls = Tls::load(&settings.tls)?;
-        Ok(Self { gate, tenants, clock, audit, drain: Drain::default(), door, tls, settings: settings.clone() })
+        Ok(Self { gate, tenants, clock, audit, drain, door, tls, settings: settings.clone(), dir, scheduler })
     }
 
     /// The routes of the public listener.
@@ -89,7 +107,13 @@ impl Service {
         if !self.drain.finished(DRAIN_WITHIN).await {
             tracing::warn!("some calls did not end in time and are cut");
         }
+        let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(scheduler) = scheduler {
+            // It ends by itself, for stopping has begun; what it was doing does not matter any more.
+            let _ = scheduler.await;
+        }
         self.tenants.close_all().await;
+        self.dir.release();
     }
 }
 
@@ -99,6 +123,7 @@ fn registry(
     dir: DataDir,
     catalog: Arc<Catalog>,
     housekeeping: Housekeeping,
+    around: Surroundings,
     stdio: bool,
 ) -> Result<Registry<Hosted>> {
     let Housekeeping { executor, credit: housekeeping } = housekeeping;
@@ -116,15 +141,15 @@ fn registry(
         stdio,
         lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
     };
-    let (make, clock, auto_create, journal) = (host.make, host.clock, settings.tenants.auto_create, settings.journal);
+    let (make, auto_create) = (host.make, settings.tenants.auto_create);
     let readers = classes.values().map(|class| class.limits.readers).max().unwrap_or(0);
     Ok(Registry::new(residency(&settings.tenants, readers), move |tenant| {
         let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
-        let (classes, packs_of, mut endpoint, clock, make) =
-            (Arc::clone(&classes), Arc::clone(&packs_of), endpoint.clone(), Arc::clone(&clock), Arc::clone(&make));
+        let (classes, packs_of, mut endpoint, around, make) =
+            (Arc::clone(&classes), Arc::clone(&packs_of), endpoint.clone(), around.clone(), Arc::clone(&make));
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
         async move {
-            let (id, opened_at) = (tenant.clone(), Arc::clone(&clock));
+            let (id, opened_at) = (tenant.clone(), Arc::clone(&around.clock));
             let open = move || {
                 let class = admit(&catalog, &id, auto_create, &*opened_at)?;
                 let file = file_settings(&classes, &class, &id)?;
@@ -137,7 +162,7 @@ fn registry(
             if let Some(own) = packs_of.get(&class) {
                 endpoint.packs = Arc::clone(own);
             }
-            make(Handle::start(tenant, database, limits, executor, clock, journal), &endpoint)
+            make(Handle::start(tenant, database, limits, executor, around), &endpoint)
         }
     }))
 }

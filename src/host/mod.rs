@@ -4,6 +4,7 @@ mod assemble;
 mod door;
 mod listen;
 mod residency;
+mod scheduler;
 mod serve;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::config::{Pack, Settings};
 use crate::db::Migration;
 use crate::error::Result;
 use crate::mcp::{EndpointSettings, Hosted, hosted};
-use crate::tenant::{Handle, Tenant};
+use crate::tenant::{Handle, OnReminder, Reminder, Tenant};
 
 pub use assemble::Service;
 pub(crate) use door::{keys_of, own_keys};
@@ -42,6 +43,7 @@ pub struct Host {
     packs: Option<Vec<Pack>>,
     authenticate: Option<Arc<dyn Authenticate>>,
     clock: Arc<dyn Clock>,
+    on_reminder: Option<OnReminder>,
     pub(crate) name: &'static str,
 }
 
@@ -59,6 +61,7 @@ impl Host {
             packs: None,
             authenticate: None,
             clock: Arc::new(SystemClock),
+            on_reminder: None,
             name: env!("CARGO_PKG_NAME"),
         }
     }
@@ -89,6 +92,27 @@ impl Host {
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// What to do with a reminder that is due, before its message goes to the tenant's inbox. `tenant` acts for
+    /// the host itself. An `Err`, a panic or more than 30 s is a failure: it is tried again after 2 s, 4 s, 8 s
+    /// and so on, seven times in all; then the message goes to the inbox with the failure. A process that is
+    /// killed may have it called once more for the same reminder, never once less.
+    ///
+    /// ```
+    /// # struct Notes; impl rmcp::ServerHandler for Notes {}
+    /// freehold::Host::new(|_tenant| Notes).on_reminder(|tenant, reminder| async move {
+    ///     println!("{}: {}", tenant.id(), reminder.message);
+    ///     Ok(())
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_reminder<F>(mut self, act: impl Fn(Tenant, Reminder) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.on_reminder = Some(Arc::new(move |tenant, reminder| Box::pin(act(tenant, reminder))));
         self
     }
 

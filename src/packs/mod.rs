@@ -3,6 +3,7 @@
 
 mod kv;
 mod memory;
+mod reminders;
 mod resources;
 mod sql;
 mod usage;
@@ -31,6 +32,7 @@ impl Packs {
                 Pack::Sql => tools.merge(Self::sql_tools()),
                 Pack::Kv => tools.merge(Self::kv_tools()),
                 Pack::Memory => tools.merge(Self::memory_tools()),
+                Pack::Reminders => tools.merge(Self::reminder_tools()),
             }
         }
         Self { chosen: chosen.to_vec(), tools }

@@ -1,6 +1,5 @@
-//! [`Tenant`]: all that a tool gets of the host. It has no method that takes a tenant's name.
+//! One resident tenant as the host holds it: its mailbox, its readers, and what bounds both.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::Tenant;
 use super::actor::{self, Message};
 use super::behind::Behind;
 use super::executor::{Credit, Executor};
@@ -18,7 +18,8 @@ use super::journal::Journal;
 use super::news::{self, List, News};
 use super::quota::Quota;
 use super::seal::Secret;
-use crate::auth::{Principal, Scope, insufficient};
+use crate::auth::Principal;
+use crate::catalog::Wakes;
 use crate::clock::Clock;
 use crate::config::{JournalSettings, Limits};
 use crate::db::{Caller, Database, Mode, Readers};
@@ -35,7 +36,6 @@ pub(crate) struct Handle(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     id: TenantId,
     limits: Limits,
-    clock: Arc<dyn Clock>,
     /// What the tenant's cursors are sealed with, once it is known.
     pub(super) secret: OnceCell<Secret>,
     pub(super) journal: Arc<Journal>,
@@ -51,6 +51,18 @@ pub(super) struct Inner {
     /// What the tenant has computed lately, reads and writes alike.
     credit: Arc<Credit>,
     news: broadcast::Sender<News>,
+    around: Surroundings,
+}
+
+/// What a tenant has of the process around it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// When it is to be opened for its reminders.
+    pub wakes: Arc<Wakes>,
+    /// What is kept of its calls.
+    pub journal: JournalSettings,
 }
 
 impl Handle {
@@ -61,10 +73,9 @@ impl Handle {
         database: Database,
         limits: Limits,
         executor: Executor,
-        clock: Arc<dyn Clock>,
-        journal: JournalSettings,
+        around: Surroundings,
     ) -> Self {
-        let journal = Journal::new(journal);
+        let journal = Journal::new(around.journal);
         let credit = Arc::new(Credit::default());
         let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
@@ -75,7 +86,6 @@ impl Handle {
         Self(Arc::new(Inner {
             id,
             limits,
-            clock,
             secret,
             journal,
             quota,
@@ -87,6 +97,7 @@ impl Handle {
             executor,
             credit,
             news,
+            around,
         }))
     }
 
@@ -102,16 +113,22 @@ impl Handle {
         &self.0.limits
     }
 
-    /// The time of day.
-    #[must_use]
-    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.clock
-    }
-
     /// What the tenant has under way, and may have.
     #[must_use]
     pub(crate) fn quota(&self) -> &Arc<Quota> {
         &self.0.quota
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.around.clock
+    }
+
+    /// When it is to be opened for its reminders.
+    #[must_use]
+    pub(crate) fn wakes(&self) -> &Arc<Wakes> {
+        &self.0.around.wakes
     }
 
     /// The tenant as `principal` may use it.
@@ -201,7 +218,7 @@ impl Handle {
         self.0.behind.push(Box::new(Later(once(work))))
     }
 
-    async fn send<T, F>(&self, mode: Mode, repeats: bool, work: F) -> Result<T>
+    pub(super) async fn send<T, F>(&self, mode: Mode, repeats: bool, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
@@ -273,126 +290,4 @@ fn waited(limits: &Limits) -> Error {
 fn closing() -> Error {
     Error::new(ErrorKind::Unavailable, "the tenant is being closed; call again")
         .with_retry_after(Duration::from_secs(1))
-}
-
-/// A tenant's state on behalf of one caller. A tool asks for it by taking an argument of this type.
-#[derive(Clone)]
-pub struct Tenant {
-    pub(super) handle: Handle,
-    principal: Principal,
-}
-
-impl Tenant {
-    /// The tenant's name.
-    #[must_use]
-    pub fn id(&self) -> &TenantId {
-        &self.handle.0.id
-    }
-
-    /// Who calls.
-    #[must_use]
-    pub fn principal(&self) -> &Principal {
-        &self.principal
-    }
-
-    /// Runs `work` in a transaction on the tenant's file and returns its value **after the commit is
-    /// durable**. An `Err` or a panic of `work` undoes all that it did. Writes that wait together share
-    /// one commit. `work` is synchronous: nothing can be awaited inside a transaction.
-    ///
-    /// ```
-    /// # use freehold::{Tenant, Result};
-    /// # async fn keep(tenant: Tenant, body: String) -> Result<i64> {
-    /// tenant.write(move |tx| {
-    ///     tx.execute("INSERT INTO note (body) VALUES (?1)", [body])?;
-    ///     Ok(tx.last_insert_rowid())
-    /// }).await
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// What `work` returns. [`ErrorKind::Forbidden`]: the caller has no `write` scope.
-    /// [`ErrorKind::Busy`]: never begun, safe to repeat. [`ErrorKind::Limit`]: past
-    /// `limits.statement_deadline`, undone. [`ErrorKind::Internal`]: `work` panicked, undone.
-    pub async fn write<T, F>(&self, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
-    {
-        self.write_as(Mode::Embedder, work).await
-    }
-
-    /// Runs `work` on a connection that can only read; all that it reads is of one moment.
-    ///
-    /// # Errors
-    /// As [`Tenant::write`], for the `read` scope.
-    pub async fn read<T, F>(&self, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-    {
-        self.read_as(Mode::Embedder, work).await
-    }
-
-    /// Tells every client that subscribed to the resource `uri` that it reads differently now
-    /// (`notifications/resources/updated`), in both generations: on `subscriptions/listen`, and in the sessions of
-    /// older clients after `resources/subscribe`. Call it after the write that changed it has returned. It waits
-    /// for nobody.
-    pub fn notify(&self, uri: impl Into<Arc<str>>) {
-        self.handle.notify(uri);
-    }
-
-    /// Tells every client of this tenant that `list` has other entries now (`notifications/…/list_changed`).
-    pub fn list_changed(&self, list: List) {
-        self.handle.list_changed(list);
-    }
-
-    pub(crate) async fn write_as<T, F>(&self, mode: Mode, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
-    {
-        self.require(Scope::Write)?;
-        self.handle.write(mode, work).await
-    }
-
-    /// As `write_as`, for `work` that may run again after it was undone: so it can share a commit with others of
-    /// which one may be cut at its deadline.
-    pub(crate) async fn write_again<T, F>(&self, mode: Mode, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
-    {
-        self.require(Scope::Write)?;
-        self.handle.send(mode, true, work).await
-    }
-
-    pub(crate) async fn read_as<T, F>(&self, mode: Mode, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-    {
-        self.require(Scope::Read)?;
-        self.handle.read(mode, work).await
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.handle.0.limits
-    }
-
-    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
-        self.handle.clock()
-    }
-
-    fn require(&self, scope: Scope) -> Result<()> {
-        if self.principal.scopes().allow(scope) {
-            return Ok(());
-        }
-        Err(insufficient(scope))
-    }
-}
-
-impl fmt::Debug for Tenant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tenant({:?})", self.principal)
-    }
 }

@@ -13,6 +13,7 @@
 
 mod actor;
 mod behind;
+mod caller;
 mod executor;
 mod handle;
 mod job;
@@ -22,15 +23,18 @@ mod news;
 mod quota;
 mod rate;
 mod registry;
+mod reminders;
 mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use caller::Tenant;
 pub(crate) use executor::{Credit, Executor};
-pub(crate) use handle::Handle;
-pub use handle::Tenant;
+pub(crate) use handle::{Handle, Surroundings};
 pub use kv::{Kv, KvOn};
 pub use news::List;
 pub(crate) use news::{News, SCHEMA};
 pub(crate) use quota::{Place, Running, Stream};
 pub(crate) use registry::{Registry, Residency, Resident};
+pub use reminders::{InboxMessage, Reminder, Reminders};
+pub(crate) use reminders::{OnReminder, fire, said};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Executor, Handle};
+use super::{Executor, Handle, Surroundings};
+use crate::catalog::Wakes;
 use crate::clock::SystemClock;
 use crate::config::{Durability, JournalSettings, Limits};
 use crate::db::{DataDir, Database, FileSettings, Migrations, Mode, ReaderThreads, Template};
@@ -18,7 +19,9 @@ fn open(dir: &TempDir, limits: Limits) -> Handle {
     let file = FileSettings { durability: Durability::Full, limits: limits.clone() };
     let template = Template::new(Migrations::of_app(Vec::new()));
     let database = Database::open(&data, &id, &file, &template, &ReaderThreads::start()).expect("a file");
-    Handle::start(id, database, limits, Executor::default(), Arc::new(SystemClock), JournalSettings::default())
+    let wakes = Arc::new(Wakes::open(&data).expect("a catalog"));
+    let around = Surroundings { clock: Arc::new(SystemClock), wakes, journal: JournalSettings::default() };
+    Handle::start(id, database, limits, Executor::default(), around)
 }
 
 fn later(tenant: &Handle, key: &'static str) -> Result<()> {

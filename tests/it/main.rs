@@ -27,6 +27,7 @@ mod notes;
 mod notify;
 mod oauth;
 mod protocol;
+mod reminders;
 mod residency;
 mod resources;
 mod revocation;

@@ -146,6 +146,11 @@ impl<R: Resident> Registry<R> {
         }
     }
 
+    /// How many tenants may be open at once.
+    pub(crate) fn most(&self) -> usize {
+        self.0.residency.most
+    }
+
     /// Closes every tenant, whoever holds it: for the end of the process.
     pub(crate) async fn close_all(&self) {
         let falling: Vec<_> = {
