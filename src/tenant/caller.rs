@@ -49,9 +49,9 @@ impl Tenant {
     /// ```
     ///
     /// # Errors
-    /// What `work` returns. [`ErrorKind::Forbidden`]: the caller has no `write` scope.
-    /// [`ErrorKind::Busy`]: never begun, safe to repeat. [`ErrorKind::Limit`]: past
-    /// `limits.statement_deadline`, undone. [`ErrorKind::Internal`]: `work` panicked, undone.
+    /// What `work` returns. [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden): the caller has no `write` scope.
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy): never begun, safe to repeat. [`ErrorKind::Limit`](crate::ErrorKind::Limit): past
+    /// `limits.statement_deadline`, undone. [`ErrorKind::Internal`](crate::ErrorKind::Internal): `work` panicked, undone.
     pub async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
