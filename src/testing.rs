@@ -32,7 +32,7 @@ use crate::catalog::Catalog;
 use crate::clock::{Clock, HeldClock};
 use crate::config::{DEFAULT_CLASS, Settings};
 use crate::db::DataDir;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::host::{Host, Service};
 use crate::id::TenantId;
 use crate::tenant::Tenant;
@@ -80,24 +80,14 @@ impl TestHost {
         let Self { host, settings, service, router, keys, clock, dir } = self;
         service.close().await;
         drop((service, router));
-        let again = || host.clone().into_router(&settings);
-        let mut started = again();
-        // The last task of the old one may be about to end on another thread, and holds the folder until then.
-        for _ in 0..1_000 {
-            match started {
-                Err(error) if error.kind() == ErrorKind::Conflict => tokio::time::sleep(Duration::from_millis(1)).await,
-                _ => break,
-            }
-            started = again();
-        }
-        let (router, service) = started?;
+        let (router, service) = host.clone().into_router(&settings)?;
         Ok(Self { host, settings, service, router, keys, clock, dir })
     }
 
     /// Enters a tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] when it is there.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) when it is there.
     pub fn create_tenant(&self, tenant: &str) -> Result<()> {
         self.create_tenant_of(tenant, DEFAULT_CLASS)
     }
@@ -113,7 +103,7 @@ impl TestHost {
     /// A token with `read write` for an hour.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when `tenant` is no name.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when `tenant` is no name.
     pub fn token(&self, tenant: &str) -> Result<String> {
         self.token_with(tenant, "read write", Duration::from_secs(3600))
     }
@@ -121,7 +111,7 @@ impl TestHost {
     /// A token with `scope` for `ttl`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when something of it is none.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when something of it is none.
     pub fn token_with(&self, tenant: &str, scope: &str, ttl: Duration) -> Result<String> {
         let request = TokenRequest {
             tenant: TenantId::parse(tenant)?,
@@ -137,7 +127,7 @@ impl TestHost {
     /// An opaque API key with `scope`.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when `tenant` is no name.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when `tenant` is no name.
     pub fn api_key(&self, tenant: &str, scope: &str, ttl: Option<Duration>) -> Result<String> {
         let (tenant, now) = (TenantId::parse(tenant)?, self.clock.unix_seconds());
         let key = NewApiKey::generate()?;
@@ -158,7 +148,7 @@ impl TestHost {
     /// Takes one token or API key back, as `freehold token revoke` does. The host notices within a second.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when it is no token, or has no id.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is no token, or has no id.
     pub fn revoke(&self, token: &str) -> Result<()> {
         let told = look_into(token)?;
         let id = told["id"].as_str().ok_or_else(|| Error::invalid("this token has no id"))?;
@@ -170,7 +160,7 @@ impl TestHost {
     /// Takes every token of `tenant` back that was issued until now.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such tenant.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such tenant.
     pub fn revoke_tenant(&self, tenant: &str) -> Result<()> {
         self.catalog()?.revoke_tenant(&TenantId::parse(tenant)?, &*self.clock)
     }
@@ -178,7 +168,7 @@ impl TestHost {
     /// Suspends `tenant`, or lets it be called again.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such tenant.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such tenant.
     pub fn suspend(&self, tenant: &str, suspended: bool) -> Result<()> {
         self.catalog()?.suspend(&TenantId::parse(tenant)?, suspended)
     }
