@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use freehold::rusqlite::Connection;
 use serde_json::json;
 
 use crate::support::process::{Server, call, must};
-use crate::support::{PATIENCE, content, tenant_file};
+use crate::support::{PATIENCE, content, numbers, recovered, tenant_file};
 
 const ROUNDS: usize = 20;
 const WRITERS: usize = 4;
@@ -50,7 +48,8 @@ fn nothing_acknowledged_is_lost() {
             acknowledged.extend(heard.iter());
         });
 
-        let stored = stored(&tenant_file(&data, "a"));
+        let (file, _copy) = recovered(&tenant_file(&data, "a"));
+        let stored = numbers(&file, "hit");
         let lost: Vec<_> = acknowledged.difference(&stored).collect();
         assert!(lost.is_empty(), "round {round}: acknowledged and lost: {lost:?}");
         // A round leaves at most one unanswered write per writer.
@@ -71,21 +70,4 @@ fn write(address: SocketAddr, token: &str, next: &AtomicU64, told: Sender<u64>) 
         assert_eq!(content(&answer)["results"][0]["changes"], 1);
         told.send(n).expect("someone who counts");
     }
-}
-
-/// The rows of a copy, so that the host itself has to recover the original.
-fn stored(file: &Path) -> BTreeSet<u64> {
-    let copy = tempfile::tempdir().expect("a folder");
-    for name in ["tenant.db", "tenant.db-wal"] {
-        let from = file.with_file_name(name);
-        if from.exists() {
-            std::fs::copy(from, copy.path().join(name)).expect("a copy");
-        }
-    }
-    let conn = Connection::open(copy.path().join("tenant.db")).expect("a database");
-    let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
-    assert_eq!(check, "ok");
-    let mut rows = conn.prepare("SELECT n FROM hit").expect("a table");
-    let rows = rows.query_map([], |row| row.get::<_, i64>(0)).expect("rows");
-    rows.map(|n| u64::try_from(n.expect("a row")).expect("a number of ours")).collect()
 }

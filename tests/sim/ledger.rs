@@ -7,11 +7,10 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use freehold::rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::support::process::{Server, call, must};
-use crate::support::{content, tenant_file};
+use crate::support::{content, numbers, recovered, tenant_file};
 
 /// One tenant's side of the story.
 pub(crate) struct Ledger {
@@ -69,27 +68,11 @@ impl Ledger {
 
     /// Holds the file, as a copy of it recovers, against what was told.
     pub(crate) fn audit(&self, data: &Path) {
-        let file = tenant_file(data, self.tenant);
-        let copy = tempfile::tempdir().expect("a folder");
-        for name in ["tenant.db", "tenant.db-wal"] {
-            let from = file.with_file_name(name);
-            if from.exists() {
-                std::fs::copy(from, copy.path().join(name)).expect("a copy");
-            }
-        }
-        let conn = Connection::open(copy.path().join("tenant.db")).expect("a database");
-        let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
-        assert_eq!(check, "ok", "{}", self.tenant);
+        let (conn, _copy) = recovered(&tenant_file(data, self.tenant));
         let (debit, credit) = (numbers(&conn, "debit"), numbers(&conn, "credit"));
         assert_eq!(debit, credit, "{}: a call is there by half", self.tenant);
         let acknowledged = self.acknowledged.lock().expect("whole");
         let lost: Vec<_> = acknowledged.difference(&debit).collect();
         assert!(lost.is_empty(), "{}: acknowledged and lost: {lost:?}", self.tenant);
     }
-}
-
-fn numbers(conn: &Connection, table: &str) -> BTreeSet<u64> {
-    let mut rows = conn.prepare(&format!("SELECT n FROM {table}")).expect("a table");
-    let rows = rows.query_map([], |row| row.get::<_, i64>(0)).expect("rows");
-    rows.map(|n| u64::try_from(n.expect("a row")).expect("a number of ours")).collect()
 }

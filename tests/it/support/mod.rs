@@ -13,9 +13,11 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use freehold::rusqlite::Connection;
 use freehold::{Host, Settings, TestHost};
 use rmcp::ServerHandler;
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// The longest that anything here may take: far above what a slow machine needs, and an end to a hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -88,4 +90,27 @@ pub(crate) fn tenant_file(dir: &Path, tenant: &str) -> PathBuf {
     let wanted = Path::new(tenant).join("tenant.db");
     let found = tree(dir).into_iter().find(|path| path.ends_with(&wanted));
     dir.join(found.unwrap_or_else(|| panic!("{tenant} has no file")))
+}
+
+/// A copy of a tenant's file, opened so that its log is copied in; the host itself still has to recover the original.
+/// Fails when it is not whole. The folder goes with what is returned beside it.
+pub(crate) fn recovered(file: &Path) -> (Connection, TempDir) {
+    let copy = tempfile::tempdir().expect("a folder");
+    for name in ["tenant.db", "tenant.db-wal"] {
+        let from = file.with_file_name(name);
+        if from.exists() {
+            std::fs::copy(from, copy.path().join(name)).expect("a copy");
+        }
+    }
+    let conn = Connection::open(copy.path().join("tenant.db")).expect("a database");
+    let check: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
+    assert_eq!(check, "ok", "{}", file.display());
+    (conn, copy)
+}
+
+/// The numbers in the column `n` of `table`.
+pub(crate) fn numbers(conn: &Connection, table: &str) -> BTreeSet<u64> {
+    let mut rows = conn.prepare(&format!("SELECT n FROM {table}")).expect("a table");
+    let rows = rows.query_map([], |row| row.get::<_, i64>(0)).expect("rows");
+    rows.map(|n| u64::try_from(n.expect("a row")).expect("a number of ours")).collect()
 }
