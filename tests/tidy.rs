@@ -45,6 +45,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
             "tenant/reminders/",
             "packs/sql/",
             "tasks/store",
+            "mcp/sessions/events",
             "mcp/sessions/records",
             "store/",
             "tenant/kv",

@@ -75,6 +75,8 @@ pub struct Limits {
     pub inbox: usize,
     /// The body of one request.
     pub body_bytes: ByteSize,
+    /// Messages in one batch of a client of 2025-03-26, each of which counts as a request.
+    pub batch_messages: usize,
     /// The longest that a request's body may take to arrive.
     #[serde(with = "humantime_serde")]
     pub body_deadline: Duration,
@@ -105,6 +107,10 @@ pub struct Limits {
     pub session_events: usize,
     /// The same in bytes of JSON.
     pub session_event_bytes: ByteSize,
+    /// Events of all sessions together in the tenant's file; the oldest go first.
+    pub stored_events: usize,
+    /// The same in bytes of JSON.
+    pub stored_event_bytes: ByteSize,
     /// How long an event is kept in the file.
     #[serde(with = "humantime_serde")]
     pub session_event_age: Duration,
@@ -165,6 +171,7 @@ impl Default for Limits {
             reminder_interval: Duration::from_secs(60),
             inbox: 1_000,
             body_bytes: ByteSize::mib(1),
+            batch_messages: 32,
             body_deadline: Duration::from_secs(30),
             tasks: 256,
             tasks_running: 16,
@@ -176,6 +183,8 @@ impl Default for Limits {
             session_lifetime: Duration::from_secs(7 * 24 * 3600),
             session_events: 256,
             session_event_bytes: ByteSize::mib(1),
+            stored_events: 4_096,
+            stored_event_bytes: ByteSize::mib(16),
             session_event_age: Duration::from_secs(3600),
             session_subscriptions: 64,
             class: BTreeMap::new(),

@@ -167,11 +167,9 @@ fn unreadable(asked: &Asked, id: RequestId) -> Response {
             "send one JSON-RPC message with the header `Content-Type: application/json`",
         ),
         (true, false) => say(StatusCode::BAD_REQUEST, PARSE_ERROR, "the body is not JSON"),
-        (true, true) => say(
-            StatusCode::BAD_REQUEST,
-            INVALID_REQUEST,
-            "the body is not one JSON-RPC 2.0 message that MCP knows (a batch is sent as one request each)",
-        ),
+        (true, true) => {
+            say(StatusCode::BAD_REQUEST, INVALID_REQUEST, "the body is not one JSON-RPC 2.0 message that MCP knows")
+        }
     }
 }
 

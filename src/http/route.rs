@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::Edge;
@@ -92,7 +92,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
         head.extensions.insert(Arc::clone(&in_flight));
     }
     let asked = Asked { kind: head.headers.get(CONTENT_TYPE).cloned(), body: body.clone() };
-    let answer = tenant.endpoint.handle(Request::from_parts(head, Full::new(body))).await?;
+    let answer = tenant.endpoint.handle(Request::from_parts(head, body)).await?;
     let status = answer.status();
     let mut answer = if status.is_client_error() || status.is_server_error() {
         said_again(answer, &asked, id).await

@@ -16,8 +16,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accept;
 use super::handler::TenantHandler;
-use super::sessions::{TenantSessions, no_such_session};
+use super::sessions::{Batch, TenantSessions, no_such_session};
 use crate::ask::{Sealing, StateKeys};
 use crate::auth::{Principal, Scope};
 use crate::clock::Clock;
@@ -27,7 +28,7 @@ use crate::tasks::TaskBoard;
 use crate::tenant::{Handle, Resident};
 
 type Async<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
+pub(super) type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
 
 const SESSION_ID: &str = "mcp-session-id";
 /// How long a stream of notifications may take to say its last words when its tenant closes.
@@ -56,7 +57,7 @@ pub(crate) struct EndpointSettings {
 /// Serves one tenant, whatever the type of the embedder's server.
 pub(crate) trait Endpoint: Send + Sync + 'static {
     /// Answers one request, whose extensions hold the caller's [`Principal`].
-    fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>>;
+    fn handle(&self, request: Request<Bytes>) -> Async<'_, Result<Answer>>;
 
     /// The scope that a tool needs, if there is one of that name as far as its description is known.
     fn scope_of(&self, tool: &str) -> Option<Scope>;
@@ -141,14 +142,40 @@ struct TenantEndpoint<S: ServerHandler> {
     listening: TaskTracker,
 }
 
+impl<S: ServerHandler> TenantEndpoint<S> {
+    /// The batch that `request` brings, if it does, whose first message takes its place.
+    ///
+    /// # Errors
+    /// As [`Batch::split`]; [`ErrorKind::Busy`](crate::error::ErrorKind::Busy): each of its messages is a request
+    /// to the caller's rate.
+    fn batch(&self, request: &mut Request<Bytes>, caller: &Principal) -> Result<Option<Batch>> {
+        if !Batch::is(request) {
+            return Ok(None);
+        }
+        let tenant = self.handler.tenant();
+        let Some(mut batch) = Batch::split(request, tenant.limits().batch_messages)? else { return Ok(None) };
+        // The first was counted when the request came.
+        for _ in 1..batch.length {
+            tenant.quota().request(caller, tenant.clock().now())?;
+        }
+        std::mem::swap(request, &mut batch.first);
+        Ok(Some(batch))
+    }
+}
+
 impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
-    fn handle(&self, request: Request<Full<Bytes>>) -> Async<'_, Result<Answer>> {
+    fn handle(&self, mut request: Request<Bytes>) -> Async<'_, Result<Answer>> {
         Box::pin(async move {
             let caller = request.extensions().get::<Principal>().cloned();
             let caller = caller.ok_or_else(|| Error::internal("a request without a principal"))?;
             let ends = (request.method() == Method::DELETE).then(|| session_id(request.headers())).flatten();
-            let listens = waits_for_news(request.method(), request.headers()).then(|| self.listening.token());
-            let mut answer = self.sessions.serving(caller.clone(), Box::pin(self.service.handle(request))).await?;
+            let waits = waits_for_news(request.method(), request.headers());
+            let listens = waits.then(|| self.listening.token());
+            let batch = self.batch(&mut request, &caller)?;
+            let method = request.method().clone();
+            let reads = accept::widen(&method, request.headers_mut(), waits, batch.is_some());
+            let serving = Box::pin(self.service.handle(request.map(Full::new)));
+            let mut answer = self.sessions.serving(caller.clone(), batch, serving).await?;
             if let (Some(id), true) = (ends, answer.status().is_success()) {
                 self.sessions.delete(&id, &caller).await?;
                 // It is done and not only taken: some clients warn of 202 here.
@@ -158,7 +185,7 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
                 // rmcp's bare text: it found no session. One answer for every reason why.
                 return Err(no_such_session());
             }
-            let Some(open) = listens else { return Ok(answer) };
+            let Some(open) = listens else { return accept::fold(answer, reads).await };
             Ok(answer.map(|body| {
                 body.map_frame(move |frame| {
                     let _ = &open;
@@ -189,7 +216,7 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
             self.sessions.close().await;
             self.listening.close();
             if timeout(LAST_WORDS_WITHIN, self.listening.wait()).await.is_err() {
-                tracing::debug!(tenant = %self.handler.tenant_id(), "a stream that nobody reads was cut");
+                tracing::debug!(tenant = %self.handler.tenant().id(), "a stream that nobody reads was cut");
             }
             self.stop.cancel();
             self.handler.tasks().stop();

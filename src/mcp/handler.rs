@@ -30,7 +30,6 @@ use super::subscriptions::{Subscriptions, allowed, session_of};
 use super::{access, journal, resources, tasks};
 use crate::ask::{AskSeat, Sealing};
 use crate::auth::{Principal, Scope};
-use crate::id::TenantId;
 use crate::packs::Packs;
 use crate::tasks::TaskBoard;
 use crate::tenant::{Handle, Tenant};
@@ -84,8 +83,8 @@ impl<S: ServerHandler> TenantHandler<S> {
         tenant.cloned().ok_or_else(|| ErrorData::internal_error("internal error", None))
     }
 
-    pub(super) fn tenant_id(&self) -> &TenantId {
-        self.tenant.id()
+    pub(super) fn tenant(&self) -> &Handle {
+        &self.tenant
     }
 
     /// Puts the tenant, on the caller's behalf, where the extractor finds it.

@@ -4,6 +4,7 @@
 //! serve A's session to B's token. Where every tenant has a service of its own, B's service does not know
 //! A's id, and no check has to be remembered. What HTTP status a refusal gets, nobody here knows.
 
+mod accept;
 mod access;
 mod context;
 mod endpoint;

@@ -215,7 +215,19 @@ impl Handle {
     /// # Errors
     /// [`ErrorKind::Busy`]: `limits.behind` of them wait; [`ErrorKind::Unavailable`]: the tenant is being closed.
     pub(crate) fn later(&self, work: impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static) -> Result<()> {
-        self.0.behind.push(Box::new(Later(once(work))))
+        self.later_or(work, || {})
+    }
+
+    /// As [`Handle::later`]; where `work` fails, or its commit, `failed` is called.
+    ///
+    /// # Errors
+    /// As [`Handle::later`], and `failed` is not called.
+    pub(crate) fn later_or(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<()> + Send + 'static,
+        failed: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
+        self.0.behind.push(Box::new(Later { work: once(work), failed }))
     }
 
     pub(super) async fn send<T, F>(&self, mode: Mode, repeats: bool, work: F) -> Result<T>

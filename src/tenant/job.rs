@@ -111,12 +111,16 @@ where
     }
 }
 
-/// A write of the host's that nobody waits for.
-pub(super) struct Later<F>(pub(super) F);
+/// A write of the host's that nobody waits for, and what is done where it fails.
+pub(super) struct Later<F, G> {
+    pub(super) work: F,
+    pub(super) failed: G,
+}
 
-impl<F> WriteJob for Later<F>
+impl<F, G> WriteJob for Later<F, G>
 where
     F: FnMut(&Transaction<'_>) -> Result<()> + Send,
+    G: FnOnce() + Send,
 {
     fn mode(&self) -> Mode {
         Mode::Host
@@ -131,7 +135,7 @@ where
     }
 
     fn run(&mut self, tx: &Transaction<'_>) -> Result<()> {
-        (self.0)(tx)
+        (self.work)(tx)
     }
 
     fn schema_changed(&mut self) {}
@@ -142,7 +146,8 @@ where
 
     fn finish(self: Box<Self>, outcome: Result<()>) {
         if let Err(error) = outcome {
-            tracing::warn!(error = error.chain(), "a write of the host's own that nobody waits for was lost");
+            tracing::warn!(error = error.chain(), "a write of the host's own that nobody waits for failed");
+            (self.failed)();
         }
     }
 }

@@ -7,6 +7,7 @@ mod asking;
 mod audit;
 mod auth;
 mod auth_edge;
+mod batches;
 mod cli;
 mod durability;
 mod edge_cors;

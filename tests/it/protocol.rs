@@ -7,8 +7,10 @@ use futures_util::stream;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::support::events::Events;
+use crate::support::slow::Slow;
 use crate::support::wire::{Ask, LEGACY, MODERN, Session, initialize, rpc};
-use crate::support::{content, plain};
+use crate::support::{content, plain, start};
 
 #[tokio::test]
 async fn every_older_generation_has_sessions() {
@@ -105,10 +107,52 @@ async fn what_can_not_be_read_is_told_in_json() {
     }
     code(415, Ask::post(list.clone()).without("content-type")).await;
     code(415, Ask::post(list.clone()).without("content-type").header("content-type", "text/plain")).await;
-    for accept in ["application/json", "text/event-stream", "text/html"] {
+    for accept in ["text/event-stream", "text/html", "application/json;q=0, text/event-stream", ""] {
         code(406, Ask::post(list.clone()).without("accept").header("accept", accept)).await;
     }
-    code(406, Ask::post(list).without("accept")).await;
+    let news = Ask::modern("subscriptions/listen", json!({ "notifications": { "toolsListChanged": true } }));
+    code(406, news.without("accept").header("accept", "application/json")).await;
+    code(406, Ask::new(Method::GET, "/mcp").header("accept", "application/json")).await;
+    host.close().await;
+}
+
+/// curl says that it takes anything, many clients of plain JSON say so or nothing: they are served.
+#[tokio::test]
+async fn who_takes_less_is_served_what_it_takes() {
+    let slow = Slow::new();
+    let host = start(slow.host(), &["a"], |_| {});
+    for (accept, streams) in [
+        (None, true),
+        (Some("*/*"), true),
+        (Some("application/json"), false),
+        (Some("application/*"), false),
+        (Some("application/json, */*;q=0.1"), true),
+    ] {
+        let as_told = |ask: Ask| {
+            let ask = ask.without("accept");
+            accept.iter().fold(ask, |ask, accept| ask.header("accept", accept))
+        };
+        let modern = as_told(Ask::tool("now", &json!({}))).of(&host, "a").send(&host).await;
+        assert_eq!(modern.header("content-type"), "application/json", "{accept:?}: {modern:?}");
+        assert_eq!(modern.json()["result"]["content"][0]["text"], "done", "{accept:?}");
+        let kind = if streams { "text/event-stream" } else { "application/json" };
+        for version in LEGACY {
+            let opened = as_told(initialize(version)).of(&host, "a").send(&host).await;
+            assert_eq!((opened.status.as_u16(), opened.header("content-type")), (200, kind), "{accept:?}: {opened:?}");
+            assert_eq!(opened.json()["result"]["protocolVersion"], version, "{accept:?}");
+            let session = Session::open(&host, "a", version).await;
+            slow.release();
+            // Its progress comes before its answer.
+            let arguments = json!({ "name": "wait", "arguments": {}, "_meta": { "progressToken": 1 } });
+            let called = as_told(session.dress(Ask::post(rpc("tools/call", &arguments)))).send(&host).await;
+            assert_eq!(called.header("content-type"), kind, "{accept:?}: {called:?}");
+            assert_eq!(called.json()["result"]["content"][0]["text"], "done", "{accept:?}");
+            if streams {
+                let get = as_told(session.dress(Ask::new(Method::GET, "/mcp")));
+                assert_eq!(Events::open(&host, get).await.status, 200, "{accept:?}");
+            }
+        }
+    }
     host.close().await;
 }
 

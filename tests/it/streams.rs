@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use freehold::TestHost;
+use freehold::rusqlite::Connection;
+use freehold::{Clock as _, TestHost};
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::events::Events;
 use crate::support::slow::Slow;
 use crate::support::wire::{Ask, LEGACY, Session, rpc};
-use crate::support::{soon, start, until};
+use crate::support::{soon, start, tenant_file, tree, until};
 
 fn call(tool: &str) -> String {
     rpc("tools/call", &json!({ "name": tool, "arguments": {}, "_meta": { "progressToken": "p" } }))
@@ -75,6 +76,69 @@ async fn an_answer_that_nobody_took_outlives_a_restart() {
     let mut back = resume(&host, &session, &last).await;
     assert_eq!(text(&back.message().await.1), "done");
     assert!(back.rest().await.is_empty());
+    host.close().await;
+}
+
+/// Events that could not be written down are not taken for written: they are the next time.
+#[tokio::test]
+async fn a_write_that_failed_is_made_up_for() {
+    let slow = Slow::new();
+    let host = start(slow.host(), &["a"], |_| {});
+    let session = Session::open(&host, "a", LEGACY[2]).await;
+    let last = abandoned(&host, &slow, &session).await;
+    let file = Connection::open(tenant_file(host.dir(), "a")).expect("a database");
+    let fault = "CREATE TRIGGER fault BEFORE INSERT ON _fh_event BEGIN SELECT raise(ABORT, 'on purpose'); END";
+    file.execute_batch(fault).expect("a fault");
+    slow.release();
+    until("the call ends", || slow.ended() == 1).await;
+    // With its commit goes what waits, and fails.
+    for _ in 0..2 {
+        host.tenant("a").await.expect("a tenant").write(|_| Ok(())).await.expect("a commit");
+    }
+    file.execute_batch("DROP TRIGGER fault").expect("no fault");
+    drop(file);
+    let host = host.restart().await.expect("the same host");
+    assert_eq!(text(&resume(&host, &session, &last).await.message().await.1), "done");
+    host.close().await;
+}
+
+/// However many sessions there are, and however much they leave behind.
+#[tokio::test]
+async fn what_the_file_keeps_of_events_is_bounded() {
+    let slow = Slow::new();
+    let host = start(slow.host(), &["a"], |settings| settings.limits.stored_events = 8);
+    let mut last = Vec::new();
+    for number in 0..20 {
+        let session = Session::open(&host, "a", LEGACY[2]).await;
+        let event = abandoned(&host, &slow, &session).await;
+        slow.release();
+        until("the call ends", || slow.ended() == number + 1).await;
+        host.clock().set(host.clock().unix_seconds() + 1);
+        host.tenant("a").await.expect("a tenant").write(|_| Ok(())).await.expect("a commit");
+        last.push((session, event));
+    }
+    let host = host.restart().await.expect("the same host");
+    let file = Connection::open(tenant_file(host.dir(), "a")).expect("a database");
+    let kept: i64 = file.query_row("SELECT count(*) FROM _fh_event", [], |row| row.get(0)).expect("a count");
+    assert!((1..=8).contains(&kept), "{kept}");
+    drop(file);
+    // The oldest went first, and who asks for them is told that they are gone.
+    let (session, event) = last.last().expect("sessions");
+    assert_eq!(text(&resume(&host, session, event).await.message().await.1), "done");
+    host.close().await;
+}
+
+/// What some clients begin with, who have seen no event: as if they had said nothing.
+#[tokio::test]
+async fn the_event_id_0_is_a_beginning() {
+    let slow = Slow::new();
+    let host = start(slow.host(), &["a"], |_| {});
+    for version in LEGACY {
+        let session = Session::open(&host, "a", version).await;
+        let mut ear = resume(&host, &session, "0").await;
+        host.tenant("a").await.expect("a tenant").list_changed(freehold::List::Tools);
+        assert_eq!(ear.message().await.1["method"], "notifications/tools/list_changed", "{version}");
+    }
     host.close().await;
 }
 
@@ -204,5 +268,64 @@ async fn a_long_call_is_not_quiet() {
     .await;
     slow.release();
     assert_eq!(text(running.rest().await.last().expect("an answer")), "done");
+    host.close().await;
+}
+
+/// A copy of the host's files as kill -9 would leave them, and a host on it.
+fn as_if_killed(host: &TestHost, slow: &Slow) -> (axum::Router, freehold::Service, tempfile::TempDir) {
+    let copy = tempfile::tempdir().expect("a folder");
+    for path in tree(host.dir()) {
+        let (from, to) = (host.dir().join(&path), copy.path().join(&path));
+        if from.is_dir() {
+            std::fs::create_dir_all(&to).expect("a folder");
+        } else if !path.to_string_lossy().ends_with("-shm") {
+            std::fs::copy(from, to).expect("a copy");
+        }
+    }
+    let settings = freehold::Settings { data_dir: copy.path().to_path_buf().into(), ..Default::default() };
+    let clock = std::sync::Arc::new(freehold::HeldClock::at(host.clock().unix_seconds()));
+    let (router, service) = slow.host().clock(clock).into_router(&settings).expect("a host");
+    (router, service, copy)
+}
+
+/// A call that the process took with it: its client is told, and does not wait for ever.
+#[tokio::test]
+async fn an_answer_that_is_lost_is_told_so() {
+    let slow = Slow::new();
+    let host = start(slow.host(), &["a"], |_| {});
+    let session = Session::open(&host, "a", LEGACY[2]).await;
+    let body = call("wait");
+    let request = serde_json::from_str::<Value>(&body).expect("JSON")["id"].clone();
+    let mut stream = Events::open(&host, session.dress(Ask::post(body))).await;
+    let priming = stream.next().await.and_then(|event| event.id).expect("a priming event");
+    until("the call runs", || slow.begun() == 1).await;
+    // One that saw its progress, and of whose stream the file knows nothing; one that did not, and for whom it is kept.
+    let progress = stream.message().await.0.expect("an id");
+    let other = Session::open(&host, "a", LEGACY[2]).await;
+    let mut unread = Events::open(&host, other.dress(Ask::post(call("wait")))).await;
+    let unread_priming = unread.next().await.and_then(|event| event.id).expect("a priming event");
+    until("the other runs", || slow.begun() == 2).await;
+    drop((stream, unread));
+    host.tenant("a").await.expect("a tenant").write(|_| Ok(())).await.expect("a commit");
+
+    let (router, service, _copy) = as_if_killed(&host, &slow);
+    let back = async |session: &Session, last: &str| {
+        listen(session).header("last-event-id", last).send_to(router.clone()).await.frames()
+    };
+    for last in [&priming, &progress] {
+        let told = back(&session, last).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!((&told[0]["id"], &told[0]["error"]["code"]), (&request, &json!(-32000)), "{told:?}");
+        assert!(told[0]["error"]["message"].as_str().is_some_and(|said| said.contains("lost")), "{told:?}");
+    }
+    let told = back(&other, &unread_priming).await;
+    assert_eq!(told[0]["method"], "notifications/progress", "{told:?}");
+    assert_eq!((told.len(), &told[1]["error"]["code"]), (2, &json!(-32000)), "{told:?}");
+    // And the session itself goes on.
+    let listed = session.dress(Ask::post(rpc("tools/list", &json!({})))).send_to(router.clone()).await;
+    assert_eq!(listed.status, 200, "{listed:?}");
+    service.close().await;
+    slow.release();
+    slow.release();
     host.close().await;
 }

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::batch::Rest;
 use crate::auth::Principal;
 use crate::error::Error;
 
@@ -13,13 +14,20 @@ tokio::task_local! {
 
 struct Caller {
     principal: Principal,
+    /// What else came with the message that rmcp is shown.
+    rest: Mutex<Option<Rest>>,
     /// Why a session was refused. rmcp tells every failure as the same 500.
     refusal: Mutex<Option<Error>>,
 }
 
-/// Serves one request of `principal`. Returns the answer, or why a session was refused meanwhile.
-pub(super) async fn serving<T>(principal: Principal, request: impl Future<Output = T>) -> Result<T, Error> {
-    let caller = Arc::new(Caller { principal, refusal: Mutex::default() });
+/// Serves one request of `principal`, and the `rest` of its batch. Returns the answer, or why a session was refused
+/// meanwhile.
+pub(super) async fn serving<T>(
+    principal: Principal,
+    rest: Option<Rest>,
+    request: impl Future<Output = T>,
+) -> Result<T, Error> {
+    let caller = Arc::new(Caller { principal, rest: rest.into(), refusal: Mutex::default() });
     let answer = CALLER.scope(Arc::clone(&caller), request).await;
     let refusal = caller.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
     refusal.map_or(Ok(answer), Err)
@@ -28,6 +36,11 @@ pub(super) async fn serving<T>(principal: Principal, request: impl Future<Output
 /// Whose request this is. `None` outside of one.
 pub(super) fn principal() -> Option<Principal> {
     CALLER.try_with(|caller| caller.principal.clone()).ok()
+}
+
+/// What else came with the message that rmcp is shown; `None` if that came alone.
+pub(super) fn take_rest() -> Option<Rest> {
+    CALLER.try_with(|caller| caller.rest.lock().unwrap_or_else(PoisonError::into_inner).take()).ok().flatten()
 }
 
 /// Says why the request that is being served gets no answer of rmcp's.

@@ -1,15 +1,15 @@
-//! The ids of events: which stream of which life of a session, which event of it, which request it answers.
+//! The ids of events: which stream of which life of a session, which event of it, which requests it answers.
 //!
-//! `<mark>-<stream>-<event>[-<request>]`. The mark is drawn each time a session comes into memory, so that no
+//! `<mark>-<stream>-<event>[-<requests>]`. The mark is drawn each time a session comes into memory, so that no
 //! two lives of it name two events alike, and is bound to the session, so that another session's id is known for
-//! one. The request's own id lets a host that knows no more of a stream than this (the process was killed under
-//! the call) still answer the request, rather than leave its client waiting.
+//! one. The requests' own ids let a host that knows no more of a stream than this (the process was killed under
+//! the call) still answer them, rather than leave its client waiting.
 
 use aws_lc_rs::{digest, rand};
 use rmcp::model::RequestId;
 
-/// A longer one is left out: an id is sent with every event.
-const REQUEST_MAX: usize = 64;
+/// As JSON. Longer ones are left out: an id is sent with every event.
+const REQUESTS_MAX: usize = 512;
 const HALF: usize = 6;
 
 /// An id, taken apart.
@@ -20,7 +20,7 @@ pub(super) struct EventId {
     /// Whether it is the stream of a GET.
     pub standalone: bool,
     pub seq: u64,
-    pub request: Option<RequestId>,
+    pub requests: Vec<RequestId>,
 }
 
 /// A new mark of `session`.
@@ -43,13 +43,20 @@ pub(super) fn stream_name(mark: &str, number: u64) -> String {
     format!("{mark}-{number}")
 }
 
-/// The id of event `seq` of `stream`.
-pub(super) fn event_id(stream: &str, seq: u64, request: Option<&RequestId>) -> String {
-    let request = request.and_then(|id| serde_json::to_string(id).ok()).filter(|id| id.len() <= REQUEST_MAX);
-    match request {
-        Some(request) => format!("{stream}-{seq}-{}", hex(request.as_bytes())),
-        None => format!("{stream}-{seq}"),
-    }
+/// How the ids of a stream end that answers `requests`.
+pub(super) fn tail(requests: &[RequestId]) -> String {
+    let json = match requests {
+        [] => return String::new(),
+        [one] => serde_json::to_string(one),
+        several => serde_json::to_string(several),
+    };
+    let json = json.ok().filter(|json| json.len() <= REQUESTS_MAX);
+    json.map_or_else(String::new, |json| format!("-{}", hex(json.as_bytes())))
+}
+
+/// The id of event `seq` of `stream`, whose ids end with `tail`.
+pub(super) fn event_id(stream: &str, seq: u64, tail: &str) -> String {
+    format!("{stream}-{seq}{tail}")
 }
 
 impl EventId {
@@ -61,15 +68,22 @@ impl EventId {
         if rest != bound(session, drawn) {
             return None;
         }
-        let request = match parts.next() {
-            Some(request) if request.len() <= 2 * REQUEST_MAX => Some(serde_json::from_slice(&unhex(request)?).ok()?),
+        let requests = match parts.next() {
+            Some(json) if json.len() <= 2 * REQUESTS_MAX => requests_of(&unhex(json)?)?,
             Some(_) => return None,
-            None => None,
+            None => Vec::new(),
         };
         let number: u64 = number.parse().ok()?;
         let (stream, standalone) = (stream_name(mark, number), number == 0);
-        Some(Self { stream, standalone, seq: seq.parse().ok()?, request })
+        Some(Self { stream, standalone, seq: seq.parse().ok()?, requests })
     }
+}
+
+fn requests_of(json: &[u8]) -> Option<Vec<RequestId>> {
+    if json.starts_with(b"[") {
+        return serde_json::from_slice(json).ok();
+    }
+    serde_json::from_slice(json).ok().map(|one| vec![one])
 }
 
 fn bound(session: &str, drawn: &str) -> String {
@@ -92,17 +106,18 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use rmcp::model::RequestId;
 
-    use super::{EventId, event_id, new_mark, stream_name};
+    use super::{EventId, event_id, new_mark, stream_name, tail};
 
     #[test]
     fn an_id_comes_back_whole_and_only_to_its_session() {
         let stream = stream_name(&new_mark("mine"), 3);
-        for request in [None, Some(RequestId::Number(-7)), Some(RequestId::String("a-b/\u{e9}".into()))] {
-            let id = event_id(&stream, 12, request.as_ref());
+        let (number, text) = (RequestId::Number(-7), RequestId::String("a-b/\u{e9}".into()));
+        for requests in [vec![], vec![number.clone()], vec![text.clone()], vec![text, number]] {
+            let id = event_id(&stream, 12, &tail(&requests));
             let parsed = EventId::parse("mine", &id).expect("an id of ours");
             assert_eq!(
-                (&parsed.stream, parsed.seq, parsed.standalone, &parsed.request),
-                (&stream, 12, false, &request)
+                (&parsed.stream, parsed.seq, parsed.standalone, &parsed.requests),
+                (&stream, 12, false, &requests)
             );
             assert!(EventId::parse("theirs", &id).is_none());
         }

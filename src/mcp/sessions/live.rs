@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use rmcp::transport::streamable_http_server::SessionId;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::super::subscriptions::{ALL_LISTS, notification};
 use super::session::Session;
 use super::{Inner, Watch, records};
+use crate::error::Result;
 use crate::tenant::News;
 
 /// Starts what goes on. It ends when the tenant is let go of.
@@ -106,6 +106,9 @@ impl Inner {
         let mut worn = Vec::new();
         for session in self.live().values() {
             session.prune();
+            if session.is_unsaved() {
+                session.save_soon();
+            }
             if session.is_worn(self.tenant.limits().session_idle / 24) {
                 worn.push(Arc::clone(&session.id));
             }
@@ -118,26 +121,44 @@ impl Inner {
         self.rest(|session| session.quiet_for() >= quiet).await;
     }
 
-    /// Lets go of those that `chosen` names, with what they have not delivered written down.
+    /// Lets go of those that `chosen` names, once what they have not delivered is written down. One that is used
+    /// meanwhile stays.
     pub(super) async fn rest(&self, chosen: impl Fn(&Session) -> bool) {
-        let resting: Vec<Arc<Session>> = {
-            let mut live = self.live();
-            let chosen: Vec<SessionId> =
-                live.values().filter(|session| chosen(session)).map(|session| Arc::clone(&session.id)).collect();
-            // One that is not in the file yet is being opened; its opening would find it gone.
-            chosen.iter().filter_map(|id| live.remove(id)).collect()
-        };
-        if resting.is_empty() {
+        let resting: Vec<Arc<Session>> = self.live().values().filter(|session| chosen(session)).cloned().collect();
+        if let Err(error) = self.write_down(&resting).await {
+            tracing::warn!(tenant = %self.tenant.id(), error = error.chain(), "events of sessions are kept in memory");
             return;
         }
-        let now = self.clock.unix_seconds();
-        let mut work = Vec::with_capacity(resting.len());
-        for session in &resting {
+        let mut live = self.live();
+        for session in resting.iter().filter(|session| chosen(session) && !session.is_unsaved()) {
+            if live.get(&session.id).is_some_and(|there| Arc::ptr_eq(there, session)) {
+                live.remove(&session.id);
+            }
             session.end();
-            work.push((Arc::clone(&session.id), session.take_work(now, true)));
         }
-        if let Err(error) = records::rest(&self.tenant, work, now).await {
+    }
+
+    /// Ends every session, then writes down what was not delivered.
+    pub(super) async fn close(&self) {
+        let all: Vec<Arc<Session>> = self.live().drain().map(|(_, session)| session).collect();
+        all.iter().for_each(|session| session.end());
+        if let Err(error) = self.write_down(&all).await {
             tracing::warn!(tenant = %self.tenant.id(), error = error.chain(), "events of sessions were not kept");
         }
+    }
+
+    /// Writes down what `sessions` have not delivered, and what they only just have.
+    async fn write_down(&self, sessions: &[Arc<Session>]) -> Result<()> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.unix_seconds();
+        let work = sessions.iter().map(|session| (Arc::clone(&session.id), session.take_work(now, true)));
+        let work = Arc::new(work.collect::<Vec<_>>());
+        let written = records::rest(&self.tenant, Arc::clone(&work), Arc::clone(&self.shelf), now).await;
+        if written.is_err() {
+            sessions.iter().zip(&*work).for_each(|(session, (_, work))| session.put_back(work));
+        }
+        written
     }
 }

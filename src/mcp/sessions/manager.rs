@@ -1,15 +1,17 @@
 //! rmcp's door to the sessions.
 
 use std::fmt;
+use std::iter::once;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
-use rmcp::transport::streamable_http_server::SessionId;
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_server::session::{RestoreOutcome, ServerSseMessage, SessionManager};
+use rmcp::transport::streamable_http_server::{SessionId, SessionRestoreMarker};
 use tokio::time::timeout;
 
+use super::batch::{Rest, wrong_version};
 use super::event_id::new_session_id;
 use super::session::Session;
 use super::transport::SessionTransport;
@@ -40,6 +42,14 @@ fn gone() -> Refused {
     refused(no_such_session())
 }
 
+/// What else came with the message that `session` is shown.
+fn rest_for(session: &Session) -> Result<Rest, Refused> {
+    match caller::take_rest() {
+        Some(_) if !session.takes_batches() => Err(refused(wrong_version())),
+        rest => Ok(rest.unwrap_or_default()),
+    }
+}
+
 impl TenantSessions {
     fn session(&self, id: &SessionId) -> Result<Arc<Session>, Refused> {
         self.0.own(id).ok_or_else(gone)
@@ -48,7 +58,8 @@ impl TenantSessions {
     fn begin(&self, id: SessionId, created_at: u64) -> Result<(Arc<Session>, SessionTransport), Refused> {
         let owner = caller::principal().ok_or_else(gone)?;
         let (tenant, clock) = (self.0.tenant.clone(), Arc::clone(&self.0.clock));
-        let (session, inbox) = Session::new(Arc::clone(&id), owner, created_at, tenant, clock);
+        let shelf = Arc::clone(&self.0.shelf);
+        let (session, inbox) = Session::new(Arc::clone(&id), owner, created_at, tenant, clock, shelf);
         let transport = SessionTransport::new(Arc::clone(&session), inbox);
         self.0.live().insert(id, Arc::clone(&session));
         Ok((session, transport))
@@ -97,11 +108,23 @@ impl SessionManager for TenantSessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Refused> {
-        self.session(id)?.ask(message).await.map_err(refused)?.ok_or_else(gone)
+        let session = self.session(id)?;
+        let rest = rest_for(&session)?;
+        session.ask(message, rest).await.map_err(refused)?.ok_or_else(gone)
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Refused> {
-        if self.session(id)?.tell(message).await { Ok(()) } else { Err(gone()) }
+        let session = self.session(id)?;
+        // rmcp's own, before it comes to the message for whose sake it restores the session.
+        let restoring = matches!(&message, ClientJsonRpcMessage::Notification(told)
+            if told.notification.extensions().get::<SessionRestoreMarker>().is_some());
+        let rest = if restoring { Rest::default() } else { rest_for(&session)? };
+        for message in once(message).chain(rest.told) {
+            if !session.tell(message).await {
+                return Err(gone());
+            }
+        }
+        Ok(())
     }
 
     async fn create_standalone_stream(

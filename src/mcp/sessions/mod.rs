@@ -7,12 +7,15 @@
 //! with `Last-Event-ID`. What is delivered after it was written down is struck out within a second, so that kill -9
 //! in between may say it again, under the same event id.
 
+mod batch;
 mod caller;
 mod event_id;
+mod events;
 mod live;
 mod manager;
 mod reader;
 mod records;
+mod saving;
 mod session;
 mod size;
 mod state;
@@ -26,6 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::transport::streamable_http_server::SessionId;
 
+pub(super) use self::batch::Batch;
+use self::events::Shelf;
 use self::records::Bounds;
 use self::session::Session;
 use crate::auth::Principal;
@@ -40,6 +45,7 @@ pub(super) struct TenantSessions(Arc<Inner>);
 struct Inner {
     tenant: Handle,
     clock: Arc<dyn Clock>,
+    shelf: Arc<Shelf>,
     live: Mutex<HashMap<SessionId, Arc<Session>>>,
     /// What every session wants to hear of, in memory or not. Read when the first news comes.
     watches: Mutex<Option<HashMap<String, Watch>>>,
@@ -64,17 +70,23 @@ impl Watch {
 impl TenantSessions {
     /// The sessions in `tenant`'s file. Needs a runtime.
     pub(super) fn new(tenant: Handle, clock: Arc<dyn Clock>) -> Self {
-        let inner = Arc::new(Inner { tenant, clock, live: Mutex::default(), watches: Mutex::default() });
+        let shelf = Arc::new(Shelf::new(tenant.limits()));
+        let inner = Arc::new(Inner { tenant, clock, shelf, live: Mutex::default(), watches: Mutex::default() });
         live::tend(&inner);
         Self(inner)
     }
 
-    /// Serves a request of `principal`; no session but the principal's own is there for it.
+    /// Serves a request of `principal`, the first of its `batch`; no session but the principal's own is there for it.
     ///
     /// # Errors
     /// Why a session could not be opened or used.
-    pub(super) async fn serving<T>(&self, principal: Principal, request: impl Future<Output = T>) -> Result<T> {
-        caller::serving(principal, request).await
+    pub(super) async fn serving<T>(
+        &self,
+        principal: Principal,
+        batch: Option<Batch>,
+        request: impl Future<Output = T>,
+    ) -> Result<T> {
+        caller::serving(principal, batch.map(|batch| batch.rest), request).await
     }
 
     /// Ends the session `id` of `principal` for good.
@@ -116,7 +128,7 @@ impl TenantSessions {
 
     /// Writes down what is not delivered and lets go of every session.
     pub(super) async fn close(&self) {
-        self.0.rest(|_| true).await;
+        self.0.close().await;
     }
 }
 
@@ -132,9 +144,11 @@ impl Inner {
     /// The session `id` if it is in memory and the present caller's.
     fn own(&self, id: &str) -> Option<Arc<Session>> {
         let principal = caller::principal()?;
-        let session = self.live().get(id).map(Arc::clone)?;
+        // Held until it is touched, so that it is not let go of in between.
+        let live = self.live();
+        let session = live.get(id)?;
         let young = session.created_at >= self.bounds().created_after;
-        (young && caller::same(&session.owner, &principal) && session.touch()).then_some(session)
+        (young && caller::same(&session.owner, &principal) && session.touch()).then(|| Arc::clone(session))
     }
 
     fn forget(&self, id: &str) {

@@ -1,5 +1,6 @@
 //! A connection that reads one of a session's streams. Dropping it is how a connection tells that it has gone.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,26 +27,30 @@ pub(super) enum Start {
 pub(super) struct Reader {
     session: Arc<Session>,
     place: Option<(u64, u64)>,
-    first: Option<ServerSseMessage>,
+    first: VecDeque<ServerSseMessage>,
 }
 
 impl Reader {
     pub(super) fn new(session: Arc<Session>, stream: u64, reader: u64, start: Start) -> Self {
         let first = match start {
-            Start::Plain => None,
-            Start::Priming(id) => Some(ServerSseMessage::priming(id, RETRY)),
+            Start::Plain => VecDeque::new(),
+            Start::Priming(id) => VecDeque::from([ServerSseMessage::priming(id, RETRY)]),
         };
         Self { session, place: Some((stream, reader)), first }
     }
 
-    /// The answer to `request` is nowhere any more: its client is told, for it would wait for ever.
-    pub(super) fn lost(session: Arc<Session>, request: RequestId) -> Self {
-        let message = "the answer to this call is lost (the server restarted during it, or it was kept for too long): \
-                       look at what it did before calling again";
-        let error = ErrorData::new(ErrorCode(-32000), message, None);
-        let said = ServerSseMessage::from_message(ServerJsonRpcMessage::error(error, Some(request)));
-        Self { session, place: None, first: Some(said) }
+    /// The answers to `requests` are nowhere any more: their client is told, for it would wait for ever.
+    pub(super) fn lost(session: Arc<Session>, requests: Vec<RequestId>) -> Self {
+        let first = requests.into_iter().map(|request| ServerSseMessage::from_message(lost(request))).collect();
+        Self { session, place: None, first }
     }
+}
+
+/// What a client is told whose answer is nowhere any more.
+pub(super) fn lost(request: RequestId) -> ServerJsonRpcMessage {
+    let message = "the answer to this call is lost (the server restarted during it, or it was kept for too long): \
+                   look at what it did before calling again";
+    ServerJsonRpcMessage::error(ErrorData::new(ErrorCode(-32000), message, None), Some(request))
 }
 
 impl Stream for Reader {
@@ -53,7 +58,7 @@ impl Stream for Reader {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<ServerSseMessage>> {
         let this = self.get_mut();
-        if let Some(first) = this.first.take() {
+        if let Some(first) = this.first.pop_front() {
             return Poll::Ready(Some(first));
         }
         let Some((stream, reader)) = this.place else { return Poll::Ready(None) };

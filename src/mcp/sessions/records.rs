@@ -2,16 +2,10 @@
 
 use std::sync::Arc;
 
-use rmcp::model::{
-    CustomNotification, CustomRequest, CustomResult, JsonRpcMessage, RequestId, ServerJsonRpcMessage,
-    ServerNotification, ServerRequest, ServerResult,
-};
 use rmcp::transport::streamable_http_server::SessionId;
-use rusqlite::Transaction;
-use serde_json::Value;
 
 use super::super::subscriptions::too_many;
-use super::stream::Event;
+use super::events::{self, Saved, Shelf, Work};
 use crate::auth::Principal;
 use crate::db::Mode;
 use crate::error::{Error, Result};
@@ -26,26 +20,6 @@ pub(super) struct Record {
     /// What has changed while it rested.
     pub missed: Vec<News>,
     pub events: Vec<Saved>,
-}
-
-/// An event as a row.
-#[derive(Clone, Debug)]
-pub(super) struct Saved {
-    stream: String,
-    seq: u64,
-    last: bool,
-    told: bool,
-    at: u64,
-    /// `{"id": …, "message": …}`: the event's id and the message as it was said.
-    message: String,
-}
-
-/// What a session has to write down.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub save: Vec<Saved>,
-    /// Events that were delivered after they had been written down.
-    pub forget: Vec<(Arc<str>, u64)>,
 }
 
 /// How many there may be, and for how long.
@@ -159,22 +133,7 @@ pub(super) async fn load(tenant: &Handle, id: String, owner: Principal, bounds: 
             for uri in changed.query_map([&id], |row| row.get::<_, String>(0))? {
                 record.missed.push(News::Resource(uri?.into()));
             }
-            record.events = conn
-                .prepare_cached(
-                    "SELECT stream, seq, last, told, at, message FROM _fh_event
-                     WHERE session = ?1 AND at >= ?2 ORDER BY at, stream, seq",
-                )?
-                .query_map((&id, as_i64(bounds.events_after)), |row| {
-                    Ok(Saved {
-                        stream: row.get(0)?,
-                        seq: as_u64(row.get(1)?),
-                        last: row.get(2)?,
-                        told: row.get(3)?,
-                        at: as_u64(row.get(4)?),
-                        message: row.get(5)?,
-                    })
-                })?
-                .collect::<std::result::Result<_, _>>()?;
+            record.events = events::load(conn, &id, bounds.events_after)?;
             Ok(Some(record))
         })
         .await
@@ -260,12 +219,17 @@ pub(super) async fn all(tenant: &Handle) -> Result<Vec<(String, Option<String>)>
 }
 
 /// Writes down what sessions leave behind as they rest.
-pub(super) async fn rest(tenant: &Handle, resting: Vec<(Arc<str>, Work)>, now: u64) -> Result<()> {
+pub(super) async fn rest(
+    tenant: &Handle,
+    resting: Arc<Vec<(SessionId, Work)>>,
+    shelf: Arc<Shelf>,
+    now: u64,
+) -> Result<()> {
     tenant
         .write(Mode::Host, move |tx| {
-            for (id, work) in resting {
-                tx.execute("UPDATE _fh_session SET used_at = max(used_at, ?2) WHERE id = ?1", (&*id, as_i64(now)))?;
-                work.apply(tx, &id)?;
+            for (id, work) in &*resting {
+                tx.execute("UPDATE _fh_session SET used_at = max(used_at, ?2) WHERE id = ?1", (&**id, as_i64(now)))?;
+                work.apply(tx, id, &shelf)?;
             }
             Ok(())
         })
@@ -290,11 +254,11 @@ pub(super) fn used(tenant: &Handle, in_use: &[SessionId], now: u64) -> Result<()
     })
 }
 
-fn as_i64(number: u64) -> i64 {
+pub(super) fn as_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn as_u64(number: i64) -> u64 {
+pub(super) fn as_u64(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
@@ -310,75 +274,4 @@ fn bit(list: List) -> i64 {
 fn lists_of(bits: i64) -> Vec<News> {
     let lists = [List::Tools, List::Prompts, List::Resources].into_iter();
     lists.filter(|list| bits & bit(*list) != 0).map(News::List).collect()
-}
-
-impl Saved {
-    /// `event` as a row; `None` if it is no JSON, which then nobody could have been sent.
-    pub(super) fn of(event: &Event, last: bool, at: u64) -> Option<Self> {
-        let message = serde_json::to_string(&serde_json::json!({ "id": event.id, "message": &*event.message })).ok()?;
-        Some(Self { stream: event.stream.to_string(), seq: event.seq, last, told: event.told, at, message })
-    }
-
-    /// The event, and whether it ends its stream. Its message is kept as it was said, field by field: rmcp would
-    /// read a result as whichever of its types fits first.
-    pub(super) fn into_event(self) -> Option<(Event, bool)> {
-        let saved: Value = serde_json::from_str(&self.message).ok()?;
-        let id = saved["id"].as_str()?.to_owned();
-        let message = message_of(&saved["message"])?;
-        let event = Event {
-            stream: self.stream.into(),
-            seq: self.seq,
-            id,
-            bytes: self.message.len(),
-            message: Arc::new(message),
-            told: self.told,
-            stored: true,
-        };
-        Some((event, self.last))
-    }
-}
-
-fn message_of(json: &Value) -> Option<ServerJsonRpcMessage> {
-    let id = || serde_json::from_value::<RequestId>(json["id"].clone()).ok();
-    let params = json.get("params").cloned();
-    match json["method"].as_str() {
-        Some(method) if json.get("id").is_some() => {
-            let request = ServerRequest::CustomRequest(CustomRequest::new(method, params));
-            Some(JsonRpcMessage::request(request, id()?))
-        }
-        Some(method) => {
-            let told = ServerNotification::CustomNotification(CustomNotification::new(method, params));
-            Some(JsonRpcMessage::notification(told))
-        }
-        None if json.get("error").is_some() => {
-            Some(JsonRpcMessage::error(serde_json::from_value(json["error"].clone()).ok()?, id()))
-        }
-        None => {
-            let result = ServerResult::CustomResult(CustomResult::new(json["result"].clone()));
-            Some(JsonRpcMessage::response(result, id()?))
-        }
-    }
-}
-
-impl Work {
-    /// Writes it down for session `id`.
-    pub(super) fn apply(&self, tx: &Transaction<'_>, id: &str) -> Result<()> {
-        for event in &self.save {
-            let Saved { stream, seq, last, told, at, message } = event;
-            // A session that has been ended meanwhile has no row, and wants none here.
-            tx.prepare_cached(
-                "INSERT OR REPLACE INTO _fh_event (session, stream, seq, last, told, at, message)
-                 SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM _fh_session WHERE id = ?1",
-            )?
-            .execute((id, stream, as_i64(*seq), last, told, as_i64(*at), message))?;
-        }
-        for (stream, seq) in &self.forget {
-            tx.prepare_cached("DELETE FROM _fh_event WHERE session = ?1 AND stream = ?2 AND seq = ?3")?.execute((
-                id,
-                &**stream,
-                as_i64(*seq),
-            ))?;
-        }
-        Ok(())
-    }
 }

@@ -3,19 +3,21 @@
 //! It stands where rmcp's own session worker would, which awaits its readers: there one that stalls holds up the
 //! whole session, an answer that nobody took is gone, and a quiet GET is cut with the session.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::iter::once;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use rmcp::model::{ClientJsonRpcMessage, ClientNotification, GetMeta, ServerJsonRpcMessage, ServerNotification};
+use rmcp::model::{ClientJsonRpcMessage, ClientNotification, RequestId, ServerJsonRpcMessage, ServerNotification};
 use rmcp::transport::streamable_http_server::SessionId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::batch::{self, Rest, follow, question};
 use super::event_id::{EventId, new_mark, stream_name};
+use super::events::Shelf;
 use super::reader::{Reader, Start};
-use super::records::{Saved, Work};
-use super::state::{STANDALONE, State, TOLD_KEPT};
+use super::state::{STANDALONE, State};
 use super::stream::{Stream, Turn};
 use crate::auth::Principal;
 use crate::clock::Clock;
@@ -32,12 +34,13 @@ pub(super) struct Session {
     /// In seconds since 1970.
     pub created_at: u64,
     mark: String,
-    tenant: Handle,
-    clock: Arc<dyn Clock>,
+    pub(super) tenant: Handle,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) shelf: Arc<Shelf>,
     /// Whether events are on their way to the tenant's file.
-    saving: AtomicBool,
-    most_events: usize,
-    most_bytes: usize,
+    pub(super) saving: AtomicBool,
+    pub(super) most_events: usize,
+    pub(super) most_bytes: usize,
     state: Mutex<State>,
 }
 
@@ -49,11 +52,12 @@ impl Session {
         created_at: u64,
         tenant: Handle,
         clock: Arc<dyn Clock>,
+        shelf: Arc<Shelf>,
     ) -> (Arc<Self>, mpsc::Receiver<ClientJsonRpcMessage>) {
         let limits = tenant.limits();
         let (sender, inbox) = mpsc::channel(INBOX);
         let mark = new_mark(&id);
-        let standalone = Stream::new(stream_name(&mark, STANDALONE).into(), None);
+        let standalone = Stream::new(stream_name(&mark, STANDALONE).into(), &[]);
         let state = State::new(sender, standalone);
         let session = Arc::new(Self {
             id,
@@ -65,12 +69,13 @@ impl Session {
             saving: AtomicBool::new(false),
             tenant,
             clock,
+            shelf,
             state: Mutex::new(state),
         });
         (session, inbox)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,7 +85,7 @@ impl Session {
 
     /// Whether the handler has answered `initialize`, and well.
     pub(super) fn is_initialized(&self) -> bool {
-        self.state().initialized
+        self.state().version.is_some()
     }
 
     /// Notes that it is used. `false` if it is over.
@@ -120,6 +125,7 @@ impl Session {
         let wakers: Vec<Waker> = {
             let mut state = self.state();
             state.inbox = None;
+            state.calls.clear();
             state.initializing = None;
             state.streams.values_mut().flat_map(Stream::wakers).collect()
         };
@@ -138,36 +144,55 @@ impl Session {
         answer.await.ok()
     }
 
-    /// Sends a request of the client to the handler; its answers come by the reader.
+    /// Sends a request of the client to the handler, and then those of a batch that came with it, each when the one
+    /// before is answered. All their answers come by the one reader.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::error::ErrorKind::Invalid): one of that id is under way, whose answer could
     /// not be told from this one's.
-    pub(super) async fn ask(self: &Arc<Self>, message: ClientJsonRpcMessage) -> Result<Option<Reader>> {
-        let ClientJsonRpcMessage::Request(request) = &message else { return Ok(None) };
-        let token = request.request.get_meta().get_progress_token();
-        let (inbox, reader) = {
+    pub(super) async fn ask(self: &Arc<Self>, message: ClientJsonRpcMessage, rest: Rest) -> Result<Option<Reader>> {
+        let questions: Vec<_> = once(&message).chain(&rest.asked).filter_map(question).collect();
+        let (inbox, reader, turns) = {
             let mut state = self.state();
             let Some(inbox) = state.inbox.clone() else { return Ok(None) };
-            if state.calls.contains_key(&request.id) {
+            if questions.iter().any(|(id, _)| state.calls.contains_key(id)) {
                 return Err(Error::invalid(
                     "a request of this id is still under way in this session: use each id once",
                 ));
             }
             let number = state.next_stream;
             state.next_stream += 1;
-            let mut stream = Stream::new(stream_name(&self.mark, number).into(), Some(request.id.clone()));
-            let start = if state.primes { Start::Priming(stream.next_id().0) } else { Start::Plain };
+            let ids: Vec<RequestId> = questions.iter().map(|(id, _)| id.clone()).collect();
+            let mut stream = Stream::new(stream_name(&self.mark, number).into(), &ids);
+            let start = if state.primes() { Start::Priming(stream.next_id().0) } else { Start::Plain };
             let reader = Reader::new(Arc::clone(self), number, stream.enter(), start);
             state.streams.insert(number, stream);
-            state.calls.insert(request.id.clone(), number);
-            if let Some(token) = token {
-                state.progress.insert(token, number);
-            }
-            (inbox, reader)
+            let turns = state.call(number, questions, rest.asked.len());
+            (inbox, reader, turns)
         };
+        for told in rest.told {
+            self.tell(told).await;
+        }
         // The handler's loop waits for no reader, so that this is short.
-        Ok(inbox.send(message).await.ok().map(|()| reader))
+        if inbox.send(message).await.is_err() {
+            return Ok(None);
+        }
+        if !rest.asked.is_empty() {
+            let queue = turns.into_iter().zip(rest.asked).map(|((turn, id), message)| (turn, id, message)).collect();
+            tokio::spawn(follow(Arc::downgrade(self), queue));
+        }
+        Ok(Some(reader))
+    }
+
+    /// The way to the handler, if the request `id` still waits for its answer.
+    pub(super) fn inbox_for(&self, id: &RequestId) -> Option<mpsc::Sender<ClientJsonRpcMessage>> {
+        let state = self.state();
+        state.inbox.clone().filter(|_| state.calls.contains_key(id))
+    }
+
+    /// Whether its version of the protocol has batches.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.state().version == Some(batch::VERSION)
     }
 
     /// Sends a notification of the client, or its answer, to the handler. `false` if it is over.
@@ -204,7 +229,7 @@ impl Session {
     pub(super) fn listen(self: &Arc<Self>) -> Option<Reader> {
         let mut state = self.state();
         state.inbox.as_ref()?;
-        let primes = state.primes;
+        let primes = state.primes();
         let stream = state.streams.get_mut(&STANDALONE)?;
         let start = if primes { Start::Priming(stream.next_id().0) } else { Start::Plain };
         let reader = stream.enter();
@@ -221,9 +246,8 @@ impl Session {
         state.inbox.as_ref()?;
         let number = if last.standalone { Some(STANDALONE) } else { state.number_of(&last.stream) };
         let Some((number, stream)) = number.and_then(|number| Some((number, state.streams.get_mut(&number)?))) else {
-            let lost = last.request?;
             drop(state);
-            return Some(Reader::lost(Arc::clone(self), lost));
+            return (!last.requests.is_empty()).then(|| Reader::lost(Arc::clone(self), last.requests));
         };
         stream.rewind(&last.stream, last.seq);
         let reader = stream.enter();
@@ -259,7 +283,7 @@ impl Session {
         let over = state.inbox.is_none();
         let Some(stream) = state.streams.get_mut(&number) else { return };
         let next = stream.leave(reader);
-        let unsaved = !over && !stream.is_read() && stream.events.iter().any(|event| !event.told && !event.stored);
+        let unsaved = !over && !stream.is_read() && stream.is_unsaved();
         drop(state);
         if let Some(next) = next {
             next.wake();
@@ -272,58 +296,6 @@ impl Session {
     /// Something has changed of which this session wants to know. `false` if it is over, and will not tell.
     pub(super) fn push(self: &Arc<Self>, news: ServerNotification) -> bool {
         self.route(ServerJsonRpcMessage::notification(news))
-    }
-
-    /// Puts back what an earlier life of it had left.
-    pub(super) fn restore(&self, events: Vec<Saved>) {
-        let mut state = self.state();
-        for saved in events {
-            let Some((event, last)) = saved.into_event() else { continue };
-            let standalone = EventId::parse(&self.id, &event.id).is_some_and(|id| id.standalone);
-            let known = state.number_of(&event.stream);
-            let number = if standalone { STANDALONE } else { known.unwrap_or(state.next_stream) };
-            if !standalone && known.is_none() {
-                state.next_stream += 1;
-                state.restored.insert(Arc::clone(&event.stream), number);
-                state.streams.insert(number, Stream::new(Arc::clone(&event.stream), None));
-            }
-            state.events += 1;
-            state.bytes += event.bytes;
-            if let Some(stream) = state.streams.get_mut(&number) {
-                stream.events.push_back(event);
-                if last {
-                    stream.finish(Instant::now());
-                }
-            }
-        }
-    }
-
-    /// What has to be written down now: all that was not delivered, and with `resting` what only just was.
-    pub(super) fn take_work(&self, at: u64, resting: bool) -> Work {
-        let mut state = self.state();
-        let State { streams, work, .. } = &mut *state;
-        let mut taken = std::mem::take(work);
-        for stream in streams.values_mut() {
-            if !resting && stream.is_read() {
-                continue;
-            }
-            let fresh = stream.finished.is_none_or(|at| at.elapsed() < TOLD_KEPT);
-            let finished = stream.finished.is_some();
-            let most = stream.events.len();
-            for (place, event) in stream.events.iter_mut().enumerate() {
-                if event.stored || (event.told && !(resting && fresh && finished)) {
-                    continue;
-                }
-                event.stored = true;
-                taken.save.extend(Saved::of(event, finished && place + 1 == most, at));
-            }
-        }
-        taken
-    }
-
-    /// Lets go of what is old or too much.
-    pub(super) fn prune(&self) {
-        self.state().prune(self.most_events, self.most_bytes, true);
     }
 
     /// Puts a message of the handler where its reader is. `false` if it is over.
@@ -342,22 +314,5 @@ impl Session {
             self.save_soon();
         }
         true
-    }
-
-    /// Writes down what nobody has taken, with the tenant's next commit.
-    fn save_soon(self: &Arc<Self>) {
-        if self.saving.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let session = Arc::clone(self);
-        let saving = self.tenant.later(move |tx| {
-            session.saving.store(false, Ordering::Release);
-            session.take_work(session.clock.unix_seconds(), false).apply(tx, &session.id)
-        });
-        if let Err(error) = saving {
-            // Kept in memory, and tried again with the next event, or when the session rests.
-            self.saving.store(false, Ordering::Release);
-            tracing::debug!(error = error.chain(), "events wait to be written down");
-        }
     }
 }

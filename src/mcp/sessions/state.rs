@@ -12,7 +12,7 @@ use rmcp::model::{
 use rmcp::service::OriginatingRequestId;
 use tokio::sync::{mpsc, oneshot};
 
-use super::records::Work;
+use super::events::Work;
 use super::size::json_bytes;
 use super::stream::Stream;
 
@@ -26,15 +26,14 @@ pub(super) struct State {
     /// `None` once it is over.
     pub inbox: Option<mpsc::Sender<ClientJsonRpcMessage>>,
     pub initializing: Option<oneshot::Sender<ServerJsonRpcMessage>>,
-    /// 2025-11-25 introduced events without data; older clients may choke on one.
-    pub primes: bool,
-    pub initialized: bool,
+    /// What the handler's answer to `initialize` named.
+    pub version: Option<ProtocolVersion>,
     pub streams: BTreeMap<u64, Stream>,
     /// Streams of earlier lives.
     pub restored: HashMap<Arc<str>, u64>,
     pub next_stream: u64,
     /// Requests of the client that are under way.
-    pub calls: HashMap<RequestId, u64>,
+    pub calls: HashMap<RequestId, Call>,
     pub progress: HashMap<ProgressToken, u64>,
     /// Requests of the handler that the client has not answered.
     pub asked: HashMap<RequestId, u64>,
@@ -46,14 +45,20 @@ pub(super) struct State {
     pub work: Work,
 }
 
+/// A request that is under way.
+pub(super) struct Call {
+    pub stream: u64,
+    /// Falls with this: then the next request of the same batch begins.
+    _next: Option<oneshot::Sender<()>>,
+}
+
 impl State {
     /// That of a new session, with `inbox` to its handler and the stream that GETs read.
     pub(super) fn new(inbox: mpsc::Sender<ClientJsonRpcMessage>, standalone: Stream) -> Self {
         Self {
             inbox: Some(inbox),
             initializing: None,
-            primes: false,
-            initialized: false,
+            version: None,
             streams: BTreeMap::from([(STANDALONE, standalone)]),
             restored: HashMap::new(),
             next_stream: STANDALONE + 1,
@@ -80,9 +85,41 @@ impl State {
         self.streams.get(&number).filter(|stream| &*stream.name == name).map(|_| number)
     }
 
+    /// 2025-11-25 introduced events without data; older clients may choke on one.
+    pub(super) fn primes(&self) -> bool {
+        self.version.as_ref().is_some_and(|version| *version >= ProtocolVersion::V_2025_11_25)
+    }
+
+    /// Enters `questions`, whose answers go to `stream`. Returns, for each of the last `queued` of them, its id and
+    /// what tells that its turn has come.
+    pub(super) fn call(
+        &mut self,
+        stream: u64,
+        questions: Vec<(RequestId, Option<ProgressToken>)>,
+        queued: usize,
+    ) -> Vec<(oneshot::Receiver<()>, RequestId)> {
+        let (mut turns, mut next) = (Vec::with_capacity(queued), None);
+        for (id, token) in questions.into_iter().rev() {
+            self.progress.extend(token.map(|token| (token, stream)));
+            self.calls.insert(id.clone(), Call { stream, _next: next.take() });
+            if turns.len() < queued {
+                let (sender, turn) = oneshot::channel();
+                next = Some(sender);
+                turns.push((turn, id));
+            }
+        }
+        turns.reverse();
+        turns
+    }
+
+    /// Whether no request of `stream` is under way any more.
+    fn was_last(&self, stream: u64) -> bool {
+        !self.calls.values().any(|call| call.stream == stream)
+    }
+
     pub(super) fn cancel(&mut self, id: &RequestId) -> Vec<Waker> {
-        let Some(number) = self.calls.remove(id) else { return Vec::new() };
-        self.finish(number)
+        let Some(call) = self.calls.remove(id) else { return Vec::new() };
+        if self.was_last(call.stream) { self.finish(call.stream) } else { Vec::new() }
     }
 
     pub(super) fn finish(&mut self, number: u64) -> Vec<Waker> {
@@ -98,29 +135,29 @@ impl State {
             ServerJsonRpcMessage::Response(answer) => {
                 if let Some(initializing) = self.initializing.take() {
                     if let ServerResult::InitializeResult(result) = &answer.result {
-                        self.initialized = true;
-                        self.primes = result.protocol_version >= ProtocolVersion::V_2025_11_25;
+                        self.version = Some(result.protocol_version.clone());
                     }
                     let _ = initializing.send(message);
                     return nothing();
                 }
                 // None: it was cancelled, and its client expects no answer.
-                let Some(number) = self.calls.remove(&answer.id) else { return nothing() };
-                (number, true)
+                let Some(call) = self.calls.remove(&answer.id) else { return nothing() };
+                (call.stream, self.was_last(call.stream))
             }
             ServerJsonRpcMessage::Error(answer) => {
                 if let Some(initializing) = self.initializing.take() {
                     let _ = initializing.send(message);
                     return nothing();
                 }
-                let number = answer.id.as_ref().and_then(|id| self.calls.remove(id));
-                let Some(number) = number else { return nothing() };
-                (number, true)
+                let call = answer.id.as_ref().and_then(|id| self.calls.remove(id));
+                let Some(call) = call else { return nothing() };
+                (call.stream, self.was_last(call.stream))
             }
             // Beside the request that it belongs to (SEP-2260), else where everybody listens.
             ServerJsonRpcMessage::Request(asking) => {
                 let origin = asking.request.extensions().get::<OriginatingRequestId>();
-                let number = origin.and_then(|origin| self.calls.get(&origin.0)).copied().unwrap_or(STANDALONE);
+                let call = origin.and_then(|origin| self.calls.get(&origin.0));
+                let number = call.map_or(STANDALONE, |call| call.stream);
                 self.asked.insert(asking.id.clone(), number);
                 (number, false)
             }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rmcp::model::{RequestId, ServerJsonRpcMessage, ServerNotification};
 
-use super::event_id::event_id;
+use super::event_id::{event_id, tail};
 
 /// What was said once.
 pub(super) struct Event {
@@ -27,8 +27,8 @@ pub(super) struct Event {
 /// The answers to one POST, or what is said to nobody's question on a GET.
 pub(super) struct Stream {
     pub name: Arc<str>,
-    /// The request that it answers.
-    pub request: Option<RequestId>,
+    /// How its events' ids end: the requests that it answers.
+    tail: String,
     pub events: VecDeque<Event>,
     next_seq: u64,
     /// Who reads, the newest first: only that one gets events. An older one may be a connection that nobody has
@@ -47,9 +47,9 @@ pub(super) enum Turn {
 }
 
 impl Stream {
-    pub(super) fn new(name: Arc<str>, request: Option<RequestId>) -> Self {
+    pub(super) fn new(name: Arc<str>, requests: &[RequestId]) -> Self {
         let (events, readers) = (VecDeque::new(), VecDeque::new());
-        Self { name, request, events, next_seq: 1, readers, next_reader: 0, finished: None }
+        Self { name, tail: tail(requests), events, next_seq: 1, readers, next_reader: 0, finished: None }
     }
 
     /// Says `message`, of `bytes`. Returns the reader to wake.
@@ -64,7 +64,7 @@ impl Stream {
     pub(super) fn next_id(&mut self) -> (String, u64) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        (event_id(&self.name, seq, self.request.as_ref()), seq)
+        (event_id(&self.name, seq, &self.tail), seq)
     }
 
     /// Ends it after what was said. Returns the readers to wake.
@@ -92,6 +92,28 @@ impl Stream {
 
     pub(super) fn is_read(&self) -> bool {
         !self.readers.is_empty()
+    }
+
+    /// Whether something that nobody has got is in memory alone.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.events.iter().any(|event| !event.told && !event.stored)
+    }
+
+    /// Whether the answer to `request` is among its events.
+    pub(super) fn answers(&self, request: &RequestId) -> bool {
+        self.events.iter().any(|event| match &*event.message {
+            ServerJsonRpcMessage::Response(answer) => answer.id == *request,
+            ServerJsonRpcMessage::Error(answer) => answer.id.as_ref() == Some(request),
+            _ => false,
+        })
+    }
+
+    /// Puts back an event of its earlier life, after those that are here.
+    pub(super) fn put_back(&mut self, event: Event) {
+        if event.stream == self.name {
+            self.next_seq = self.next_seq.max(event.seq + 1);
+        }
+        self.events.push_back(event);
     }
 
     pub(super) fn is_told(&self) -> bool {
