@@ -122,6 +122,7 @@ mod http;
 mod id;
 mod mcp;
 mod packs;
+mod random;
 mod store;
 mod tasks;
 mod telemetry;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["error"],
     &["id"],
-    &["clock", "drain"],
+    &["clock", "drain", "random"],
     &["config"],
     &["telemetry"],
     &["auth"],
@@ -59,6 +59,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("OpenFlags", &["db/"], "how a file is opened is decided in one place"),
     ("\"tenants\"", &["db/layout"], "a path is built from a TenantId in one place"),
     ("SystemTime::now", &["clock"], "the time comes in by the door, so that a test can hold it"),
+    ("rand::", &["random"], "what nobody can guess is drawn in one place"),
     ("spawn_blocking", &[], "blocking work has one bounded place: tenant/executor"),
     ("unbounded", &[], "a queue without an end is the outage"),
     ("unsafe", &["db/memory"], "only SQLite's allocator can't be had without"),

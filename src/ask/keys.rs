@@ -12,13 +12,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rmcp::model::RequestStateCodec;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
+use crate::random;
 
 const FILE: &str = "state";
 const KEY_BYTES: usize = 32;
@@ -127,11 +127,7 @@ fn derive(key: &[u8], tenant: &TenantId) -> Result<Vec<u8>> {
 }
 
 fn fresh() -> Result<(String, [u8; KEY_BYTES])> {
-    let (mut name, mut key) = ([0; 4], [0; KEY_BYTES]);
-    rand::fill(&mut name)
-        .and_then(|()| rand::fill(&mut key))
-        .map_err(|_| Error::internal("no randomness for a key"))?;
-    Ok((format!("{:08x}", u32::from_be_bytes(name)), key))
+    Ok((format!("{:08x}", u32::from_be_bytes(random::bytes()?)), random::bytes()?))
 }
 
 fn misshapen() -> Error {

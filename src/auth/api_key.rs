@@ -5,15 +5,15 @@
 //! them. A fixed start and a checksum let secret scanners find a leaked key and be sure of it.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::rand;
 
 use super::claims::sha256;
 use super::principal::Credential;
 use super::rejected::{tenant_unknown, unauthenticated};
 use super::standing::{CredentialId, token_id};
 use super::{Principal, Scopes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::TenantId;
+use crate::random;
 
 pub(super) const PREFIX: &str = "fh_live_";
 const ID: usize = 10;
@@ -106,8 +106,7 @@ impl ApiKeyRecord {
 fn letters(count: usize) -> Result<String> {
     let mut text = String::with_capacity(count);
     while text.len() < count {
-        let mut bytes = [0; 64];
-        rand::fill(&mut bytes).map_err(|_| Error::internal("no randomness for a key"))?;
+        let bytes = random::bytes::<64>()?;
         let even = bytes.iter().filter(|byte| **byte < 248).map(|byte| char::from(LETTERS[usize::from(byte % 62)]));
         text.extend(even.take(count - text.len()));
     }

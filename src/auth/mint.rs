@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Header, encode};
@@ -14,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::id::TenantId;
+use crate::random;
 
 /// What to put into a token.
 #[derive(Clone, Debug)]
@@ -88,9 +88,7 @@ pub(crate) fn mint(ring: &KeyRing, settings: &Settings, clock: &dyn Clock, reque
         Some(named) => named.clone(),
         None => audiences.into_iter().next().unwrap_or_default(),
     };
-    let mut id = [0; 16];
-    rand::fill(&mut id).map_err(|_| Error::internal("no randomness for a token's id"))?;
-    let jti = URL_SAFE_NO_PAD.encode(id);
+    let jti = URL_SAFE_NO_PAD.encode(random::bytes::<16>()?);
     let now = clock.unix_seconds();
     let expires_at = now + ttl.as_secs();
     let mut claims = json!({

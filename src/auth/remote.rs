@@ -13,6 +13,7 @@ use super::fetch::{Document, Fetch};
 use super::public_key;
 use super::source::{From, KeySource};
 use crate::error::Result;
+use crate::random;
 
 /// How long keys serve that can't be fetched again.
 const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -142,10 +143,8 @@ async fn attempt(source: &KeySource, remote: &Remote) -> Result<Duration> {
 }
 
 fn random_fraction() -> f64 {
-    let mut byte = [0];
     // Without randomness all come at once, which is bearable.
-    let _ = aws_lc_rs::rand::fill(&mut byte);
-    f64::from(byte[0]) / 255.0
+    random::bytes::<1>().map_or(0.0, |[byte]| f64::from(byte) / 255.0)
 }
 
 /// Starts the fetching of `source`, if it has an address.

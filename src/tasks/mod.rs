@@ -11,7 +11,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use futures_util::FutureExt;
 use rmcp::ErrorData;
 use rmcp::handler::server::common::{AsRequestContext, FromContextPart};
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Principal;
 use crate::error::{Error, ErrorKind, Result};
+use crate::random;
 use crate::tenant::Tenant;
 
 pub(crate) use board::TaskBoard;
@@ -228,7 +228,5 @@ impl Tasks {
 
 /// Unguessable: 128 random bits. That it is its owner's is checked all the same.
 fn fresh_id() -> Result<String> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| Error::internal("no randomness for an id"))?;
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+    Ok(format!("{:032x}", u128::from_be_bytes(random::bytes()?)))
 }

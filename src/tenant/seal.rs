@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Handle, Tenant};
 use crate::db::Mode;
 use crate::error::{Error, Result};
+use crate::random;
 use crate::store::meta;
 
 /// Where a tenant's secret stands in `_fh_meta`: with the file it moves from machine to machine.
@@ -28,9 +29,7 @@ impl fmt::Debug for Secret {
 impl Secret {
     /// The secret of `tenant`, made when first asked for.
     pub(super) async fn of(tenant: &Handle) -> Result<Self> {
-        let mut fresh = [0; 32];
-        rand::fill(&mut fresh).map_err(|_| Error::internal("the system gives no random numbers"))?;
-        let fresh = URL_SAFE_NO_PAD.encode(fresh);
+        let fresh = URL_SAFE_NO_PAD.encode(random::bytes::<32>()?);
         let kept = tenant.write(Mode::Host, move |tx| meta::get_or_put(tx, SECRET, &fresh)).await?;
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, kept.as_bytes())))
     }

@@ -5,8 +5,10 @@
 //! one. The requests' own ids let a host that knows no more of a stream than this (the process was killed under
 //! the call) still answer them, rather than leave its client waiting.
 
-use aws_lc_rs::{digest, rand};
+use aws_lc_rs::digest;
 use rmcp::model::RequestId;
+
+use crate::random;
 
 /// As JSON. Longer ones are left out: an id is sent with every event.
 const REQUESTS_MAX: usize = 512;
@@ -25,17 +27,14 @@ pub(super) struct EventId {
 
 /// A new mark of `session`.
 pub(super) fn new_mark(session: &str) -> String {
-    let mut drawn = [0; HALF];
     // It fails where there is no randomness at all, and there no key was made and no token verified.
-    let _ = rand::fill(&mut drawn);
+    let drawn = random::bytes::<HALF>().unwrap_or_default();
     format!("{}{}", hex(&drawn), bound(session, &hex(&drawn)))
 }
 
 /// A new session's id: 128 bits that nobody can guess.
 pub(super) fn new_session_id() -> Option<String> {
-    let mut drawn = [0; 16];
-    rand::fill(&mut drawn).ok()?;
-    Some(hex(&drawn))
+    Some(hex(&random::bytes::<16>().ok()?))
 }
 
 /// The name of a stream.
