@@ -162,10 +162,10 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
 }
 
-/// The claims that are not registered. JSON lets a key stand twice; whoever reads the other one
-/// would see another tenant.
+/// The claims that are not registered, or a header's parameters. JSON lets a key stand twice; whoever reads the
+/// other one would see another tenant.
 #[derive(Debug)]
-struct Unique(HashMap<String, Value>);
+pub(super) struct Unique(pub(super) HashMap<String, Value>);
 
 impl<'de> Deserialize<'de> for Unique {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,6 +1,9 @@
 //! Public keys as others publish them: JWKS documents (RFC 7517) and PEM files. What is not ours to use in
 //! a document is passed over, as section 5 asks; a file that holds nothing to use is refused.
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, EcdsaVerificationAlgorithm, ParsedPublicKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
@@ -112,10 +115,13 @@ pub(super) fn from_pem(file: &[u8]) -> Result<Vec<PublicKey>> {
         return public(key, &[Algorithm::EdDSA]);
     }
     if let Ok(key) = DecodingKey::from_ec_pem(file) {
-        // An uncompressed point: one byte, then two coordinates.
-        return match key.try_get_as_bytes().map(<[u8]>::len) {
-            Ok(65) => public(key, &[Algorithm::ES256]),
-            Ok(97) => public(key, &[Algorithm::ES384]),
+        // Other curves have points of the same length: only one on the curve itself is of it.
+        let is_on = |curve: &'static EcdsaVerificationAlgorithm| {
+            key.try_get_as_bytes().is_ok_and(|point| ParsedPublicKey::new(curve, point).is_ok())
+        };
+        return match (is_on(&ECDSA_P256_SHA256_FIXED), is_on(&ECDSA_P384_SHA384_FIXED)) {
+            (true, _) => public(key, &[Algorithm::ES256]),
+            (_, true) => public(key, &[Algorithm::ES384]),
             _ => Err(unusable("this curve is not spoken here: use P-256, P-384 or Ed25519")),
         };
     }

@@ -93,6 +93,21 @@ fn bad_headers(forge: &Forge) -> Vec<Case> {
         ("kid as a path", forge.headed("kid", "../../etc/passwd")),
         ("kid as SQL", forge.headed("kid", "' OR 1=1")),
         ("kid as a number", forge.headed("kid", 7)),
+        ("an empty kid", forge.headed("kid", "")),
+        ("kid of two lines", forge.headed("kid", "x\n{\"level\":\"audit\"}")),
+        ("kid of 300 letters", forge.headed("kid", "x".repeat(300))),
+        ("kid and a NUL", forge.headed("kid", format!("{}\0", forge.header()["kid"].as_str().unwrap_or_default()))),
+        ("alg as a number", forge.headed("alg", 7)),
+        ("alg as a list", forge.headed("alg", json!(["EdDSA"]))),
+        ("alg in small letters", forge.headed("alg", "eddsa")),
+        ("no alg", forge.sign(&json!({ "typ": "at+jwt" }), &claims.to_string())),
+        ("a header that is a list", forge.sign(&json!(["EdDSA"]), &claims.to_string())),
+        ("a header of nothing", forge.sign_text("", &claims.to_string())),
+        ("alg twice", forge.sign_text(r#"{"alg":"none","typ":"at+jwt","alg":"EdDSA"}"#, &claims.to_string())),
+        ("typ twice", forge.sign_text(r#"{"alg":"EdDSA","typ":"logout+jwt","typ":"at+jwt"}"#, &claims.to_string())),
+        ("crit twice", forge.sign_text(r#"{"alg":"EdDSA","crit":["x"],"crit":null}"#, &claims.to_string())),
+        ("crit in passing", forge.sign_text(r#"{"alg":"EdDSA","crit":null}"#, &claims.to_string())),
+        ("encrypted", forge.headed("enc", "A256GCM")),
         ("crit", forge.headed("crit", json!(["foo"]))),
         ("b64", forge.headed("crit", json!(["b64"]))),
         ("empty crit", forge.headed("crit", json!([]))),
@@ -246,6 +261,26 @@ async fn a_remembered_token_ends_in_time() {
     expect_invalid(&knock(&host, &token).await, "out of time");
     host.clock().set(now + 100_000);
     expect_invalid(&knock(&host, &token).await, "long out of time");
+    host.close().await;
+}
+
+/// A clock that is set back gives nobody his right again for longer than it is back, and harms nothing.
+#[tokio::test]
+async fn a_clock_that_is_set_back_is_borne() {
+    let host = plain(&["a"], |_| {});
+    let now = Forge::of(&host).now();
+    let token = host.token_with("a", "read", Duration::from_secs(60)).expect("a token");
+    expect_taken(&knock(&host, &token).await, "in time");
+    host.clock().set(now + 3_600);
+    expect_invalid(&knock(&host, &token).await, "out of time");
+    // Issued in what is now the future: nobody can know that, and nobody is let in on it.
+    host.clock().set(now - 600);
+    let back = knock(&host, &token).await;
+    assert!([200, 401].contains(&back.status.as_u16()), "{back:?}");
+    host.clock().set(0);
+    assert!([200, 401].contains(&knock(&host, &token).await.status.as_u16()));
+    host.clock().set(now + 3_600);
+    expect_invalid(&knock(&host, &token).await, "out of time for good");
     host.close().await;
 }
 

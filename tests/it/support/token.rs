@@ -66,7 +66,12 @@ impl Forge {
 
     /// `payload`, rightly signed.
     pub(crate) fn sign(&self, header: &Value, payload: &str) -> String {
-        let message = message(header, payload);
+        self.sign_text(&header.to_string(), payload)
+    }
+
+    /// The same under a header that need not be JSON.
+    pub(crate) fn sign_text(&self, header: &str, payload: &str) -> String {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()).as_ref());
         format!("{message}.{signature}")
     }
