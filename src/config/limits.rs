@@ -80,6 +80,9 @@ pub struct Limits {
     /// The longest that a request's body may take to arrive.
     #[serde(with = "humantime_serde")]
     pub body_deadline: Duration,
+    /// The longest that it may fall silent on the way.
+    #[serde(with = "humantime_serde")]
+    pub body_idle: Duration,
     /// Tasks kept at once, those that have ended and still can be fetched among them.
     pub tasks: usize,
     /// Tasks that run at once. One keeps its tenant open.
@@ -173,6 +176,7 @@ impl Default for Limits {
             body_bytes: ByteSize::mib(1),
             batch_messages: 32,
             body_deadline: Duration::from_secs(30),
+            body_idle: Duration::from_secs(10),
             tasks: 256,
             tasks_running: 16,
             task_ttl: Duration::from_secs(3600),

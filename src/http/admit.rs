@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use http::request::Parts;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::auth::Principal;
 use crate::clock::Clock;
@@ -59,30 +57,17 @@ pub(super) fn admit(
 }
 
 impl Admitted {
-    /// Waits for its turn, now that `body` is here.
-    pub(super) async fn begin(self, body: &[u8]) -> Result<Held> {
+    /// Waits for its turn, now that its body is here and says whether it asks for an answer.
+    pub(super) async fn begin(self, is_call: bool) -> Result<Held> {
         let what = match self {
             Self::News(stream) => What::News { _stream: stream },
             Self::Call(place) => match place.try_run() {
                 Ok(running) => What::Call { _running: running },
                 // All that run may be waiting for just this.
-                Err(place) if !is_call(body) => What::Aside { _place: place },
+                Err(place) if !is_call => What::Aside { _place: place },
                 Err(place) => What::Call { _running: place.run().await? },
             },
         };
         Ok(Held { _what: Arc::new(what) })
-    }
-}
-
-/// Whether this asks for an answer (JSON-RPC 2.0 section 4): it has a method and an id. A batch does.
-fn is_call(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Message {
-        method: Option<IgnoredAny>,
-        id: Option<IgnoredAny>,
-    }
-    match serde_json::from_slice::<Message>(body) {
-        Ok(message) => message.method.is_some() && message.id.is_some(),
-        Err(_) => !body.is_empty(),
     }
 }

@@ -186,7 +186,11 @@ fn unequivocal(head: &Parts) -> Result<(), Refusal> {
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this is no proxy"));
     }
     for name in &SINGLE {
-        if head.headers.get_all(name).iter().nth(1).is_some() {
+        let mut values = head.headers.get_all(name).iter();
+        if values.next().is_some_and(|value| value.to_str().is_err()) {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("the header `{name}` has to be plain text")));
+        }
+        if values.next().is_some() {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, format!("send the header `{name}` once")));
         }
     }

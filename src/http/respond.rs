@@ -39,7 +39,7 @@ pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
         (ErrorKind::NotFound, _) => (StatusCode::NOT_FOUND, REFUSED),
         (ErrorKind::Conflict, _) => (StatusCode::CONFLICT, REFUSED),
         (ErrorKind::Limit, Some("body_bytes")) => (StatusCode::PAYLOAD_TOO_LARGE, REFUSED),
-        (ErrorKind::Limit, Some("body_deadline")) => (StatusCode::REQUEST_TIMEOUT, REFUSED),
+        (ErrorKind::Limit, Some("body_deadline" | "body_idle")) => (StatusCode::REQUEST_TIMEOUT, REFUSED),
         (ErrorKind::Unavailable, Some("answer_deadline")) => (StatusCode::GATEWAY_TIMEOUT, REFUSED),
         // The host's own room is nothing that this tenant used up.
         (ErrorKind::Unavailable, _)
@@ -94,9 +94,9 @@ fn rpc_error(status: StatusCode, code: i32, message: &str, mut data: Value, id: 
     answer
 }
 
-/// What rmcp refuses, as this host says it: its JSON with the request's id put in, its bare text (in part the
+/// What rmcp refuses of the body `asked`, as this host says it: its JSON with the request's id put in, its bare text (in part the
 /// request's own words) in JSON and in ours.
-pub(super) async fn said_again(refusal: http::Response<RmcpBody>, asked: &Asked, id: RequestId) -> Response {
+pub(super) async fn said_again(refusal: http::Response<RmcpBody>, asked: &[u8], id: RequestId) -> Response {
     let is_json =
         refusal.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     if !is_json {
@@ -115,20 +115,23 @@ pub(super) async fn said_again(refusal: http::Response<RmcpBody>, asked: &Asked,
     Response::from_parts(head, Body::from(said.to_string()))
 }
 
-/// What was asked, as far as a refusal has to know it. Kept for every request and read for few.
-pub(super) struct Asked {
-    pub(super) kind: Option<HeaderValue>,
-    pub(super) body: Bytes,
+/// Whether `kind` says JSON, which is UTF-8 (RFC 8259 section 8.1).
+pub(super) fn is_json(kind: Option<&HeaderValue>) -> bool {
+    let mut parts = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+            !name.eq_ignore_ascii_case("charset") || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        })
 }
 
-impl Asked {
-    fn claims_json(&self) -> bool {
-        let kind = self.kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
-    }
+/// The answer to a body that is said to be something else than JSON.
+pub(super) fn wrong_type(id: RequestId) -> Response {
+    let message = "send one JSON-RPC message with the header `Content-Type: application/json`";
+    rpc_error(StatusCode::UNSUPPORTED_MEDIA_TYPE, REFUSED, message, json!({}), id)
 }
 
-fn in_our_words(refusal: &http::Response<RmcpBody>, asked: &Asked, id: RequestId) -> Response {
+fn in_our_words(refusal: &http::Response<RmcpBody>, asked: &[u8], id: RequestId) -> Response {
     let status = refusal.status();
     let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
     let mut answer = match status {
@@ -156,21 +159,15 @@ fn in_our_words(refusal: &http::Response<RmcpBody>, asked: &Asked, id: RequestId
 }
 
 /// rmcp answers 415 to whatever it can't read; only a second look tells what was wrong.
-fn unreadable(asked: &Asked, id: RequestId) -> Response {
-    let say = |status, code, message| rpc_error(status, code, message, json!({}), id);
-    // JSON is UTF-8 (RFC 8259 section 8.1), which serde_json looks at only where it has to.
-    let is_json = std::str::from_utf8(&asked.body).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-    match (asked.claims_json(), is_json) {
-        (false, _) => say(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            REFUSED,
-            "send one JSON-RPC message with the header `Content-Type: application/json`",
-        ),
-        (true, false) => say(StatusCode::BAD_REQUEST, PARSE_ERROR, "the body is not JSON"),
-        (true, true) => {
-            say(StatusCode::BAD_REQUEST, INVALID_REQUEST, "the body is not one JSON-RPC 2.0 message that MCP knows")
-        }
-    }
+fn unreadable(asked: &[u8], id: RequestId) -> Response {
+    // JSON is UTF-8, which serde_json looks at only where it has to.
+    let is_json = std::str::from_utf8(asked).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    let (code, message) = if is_json {
+        (INVALID_REQUEST, "the body is not one JSON-RPC 2.0 message that MCP knows")
+    } else {
+        (PARSE_ERROR, "the body is not JSON")
+    };
+    rpc_error(StatusCode::BAD_REQUEST, code, message, json!({}), id)
 }
 
 /// The answer to a request that the guard did not let in.

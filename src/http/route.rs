@@ -1,16 +1,16 @@
 //! `/mcp`, and what is not `/mcp`: who calls, whose it is, and in. Each step refuses what the next one should not see.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::Edge;
 use super::admit::admit;
@@ -20,7 +20,7 @@ use super::client::ClientAddr;
 use super::door::enter;
 use super::request_id::RequestId;
 use super::request_log::Caller;
-use super::respond::{Asked, no_such_method, no_such_path, said_again};
+use super::respond::{is_json, no_such_method, no_such_path, said_again, wrong_type};
 use super::scope::Wanted;
 use super::until::Until;
 use crate::config::Limits;
@@ -71,6 +71,13 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
     let waits_for_news = waits_for_news(&head.method, &head.headers);
     let caller = Caller(principal.tenant().clone());
     let admitted = admit(&tenant.tenant, &principal, &head, waits_for_news, &*parts.clock)?;
+    if head.method == Method::POST {
+        if !is_json(head.headers.get(CONTENT_TYPE)) {
+            return Ok(wrong_type(id));
+        }
+        // In the one spelling that everybody behind here knows.
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     head.extensions.insert(principal.clone());
     // What is kept of a call bears the id of its answer.
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -78,24 +85,24 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
     }
     let body = collect(&head.headers, body, tenant.tenant.limits()).await?;
     seen.bytes = body.len();
-    for wanted in Wanted::all(&body)? {
+    let wanted = Wanted::all(&body)?;
+    for wanted in &wanted {
         if parts.audit.is_on() {
             (seen.method, seen.tool) = (wanted.method().map(word), wanted.tool().map(word));
         }
         wanted.check(&principal, |tool| tenant.endpoint.scope_of(tool))?;
     }
-    let held = admitted.begin(&body).await?;
+    let held = admitted.begin(Wanted::any_call(&wanted, &body)).await?;
     head.extensions.insert(held.clone());
     let in_flight = Arc::new(in_flight);
     if !waits_for_news {
         // With the request: a call of an older client goes on when its client is gone.
         head.extensions.insert(Arc::clone(&in_flight));
     }
-    let asked = Asked { kind: head.headers.get(CONTENT_TYPE).cloned(), body: body.clone() };
-    let answer = tenant.endpoint.handle(Request::from_parts(head, body)).await?;
+    let answer = tenant.endpoint.handle(Request::from_parts(head, body.clone())).await?;
     let status = answer.status();
     let mut answer = if status.is_client_error() || status.is_server_error() {
-        said_again(answer, &asked, id).await
+        said_again(answer, &body, id).await
     } else if is_stream(&answer) {
         // An answer keeps its tenant open until it ends, and the process waits for it. A stream of notifications
         // ends with its tenant: who only listens keeps no file open.
@@ -122,16 +129,30 @@ async fn collect(headers: &http::HeaderMap, body: Body, limits: &Limits) -> Resu
     if announced.is_some_and(|length| length > most) {
         return Err(too_large());
     }
-    let limited = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
-    let late = || {
-        let millis = u64::try_from(limits.body_deadline.as_millis()).unwrap_or(u64::MAX);
-        Error::limit("body_deadline", millis, format!("the body did not arrive within {millis} ms"))
-    };
-    match timeout(limits.body_deadline, limited.collect()).await.map_err(|_| late())? {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Error::invalid("the body broke off")),
+    let mut body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
+    let end = Instant::now() + limits.body_deadline;
+    let mut whole = BytesMut::new();
+    loop {
+        let silent = Instant::now() + limits.body_idle;
+        match timeout_at(end.min(silent), body.frame()).await {
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Ok(frame))) => {
+                // Trailers say nothing here: a token in them came too late.
+                if let Ok(data) = frame.into_data() {
+                    whole.extend_from_slice(&data);
+                }
+            }
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Ok(Some(Err(_))) => return Err(Error::invalid("the body broke off")),
+            Err(_) if silent < end => return Err(late("body_idle", limits.body_idle)),
+            Err(_) => return Err(late("body_deadline", limits.body_deadline)),
+        }
     }
+}
+
+fn late(bound: &'static str, within: Duration) -> Error {
+    let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    Error::limit(bound, millis, format!("the body did not arrive in time: {millis} ms ({bound})"))
 }
 
 fn stopping() -> Error {

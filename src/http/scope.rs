@@ -1,9 +1,10 @@
-//! What a call needs, read from its body before anything is begun: a stream that has started can't become a
-//! 403. The handler looks again; headers that repeat the body are not believed.
+//! The one look into a body before anything is begun: what it calls and whether it asks for an answer. A stream
+//! that has started can't become a 403. The handler looks again; headers that repeat the body are not believed.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::auth::{Principal, Scope, insufficient};
 use crate::error::{Error, Result};
@@ -16,7 +17,20 @@ pub(super) struct Wanted<'a> {
     method: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     params: Option<Named<'a>>,
+    #[serde(borrow, default)]
+    id: Option<Id<'a>>,
 }
+
+/// What an answer repeats.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Id<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Other(IgnoredAny),
+}
+
+/// An id comes back with every event of a stream.
+const ID_BYTES_MAX: usize = 256;
 
 #[derive(Debug, Deserialize)]
 struct Named<'a> {
@@ -25,10 +39,11 @@ struct Named<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// What `body` wants; nothing where it is no message, which others refuse in their words.
+    /// What `body` wants; nothing where it is no message, which others refuse in their words. Asked of every
+    /// caller: what stands twice is one call to us and perhaps another to whoever reads next.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when a name stands twice.
+    /// [`crate::ErrorKind::Invalid`] when a name stands twice, or an id is longer than 256 bytes.
     pub(super) fn all(body: &'a [u8]) -> Result<Vec<Self>> {
         let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let parsed = if batch {
@@ -36,10 +51,21 @@ impl<'a> Wanted<'a> {
         } else {
             serde_json::from_slice(body).map(|message| vec![message])
         };
-        parsed.or_else(|error: serde_json::Error| match error.to_string().starts_with("duplicate field") {
+        let parsed: Result<Vec<Self>, serde_json::Error> = parsed;
+        let long = |one: &Self| matches!(&one.id, Some(Id::Text(text)) if text.len() > ID_BYTES_MAX);
+        if parsed.as_ref().is_ok_and(|all| all.iter().any(long)) {
+            return Err(Error::invalid(format!("an id is at most {ID_BYTES_MAX} bytes: send a shorter one")));
+        }
+        parsed.or_else(|error| match error.to_string().starts_with("duplicate field") {
             true => Err(Error::invalid("a name stands twice in this message: send each of its fields once")),
             false => Ok(Vec::new()),
         })
+    }
+
+    /// Whether anything in `body`, of which `all` is wanted, asks for an answer (JSON-RPC 2.0 section 4): it has a
+    /// method and an id. What is no message counts as one, for it is answered.
+    pub(super) fn any_call(all: &[Self], body: &[u8]) -> bool {
+        all.iter().any(|one| one.method.is_some() && one.id.is_some()) || all.is_empty() && !body.is_empty()
     }
 
     /// The tool that is called, if one is.
