@@ -29,6 +29,12 @@ pub(crate) fn start() {
         registry.with(layer.event_format(JsonLine)).try_init()
     };
     if started.is_ok() {
+        if tracing::enabled!(target: "rmcp", tracing::Level::INFO) {
+            tracing::warn!(
+                "FREEHOLD_LOG lets rmcp tell more than warnings: session ids, arguments and results of tools are in \
+                 this log"
+            );
+        }
         // A panic's message may hold what a tenant sent; its place says enough.
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);

@@ -11,7 +11,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -85,14 +86,22 @@ impl Server {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let pace = Pace::new(self.settings.header_deadline, self.settings.idle);
+        let old_at = Instant::now().checked_add(about(self.settings.age));
         let (requests, router) = (Arc::clone(&pace), self.router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             let turn = requests.request(request.version());
+            // An old connection ends with an answer. Ended between two, it would take a request with it that is on
+            // its way, and a balancer would say 502. HTTP/2 has a farewell of its own.
+            let is_last = request.version() < Version::HTTP_2 && old_at.is_some_and(|old_at| old_at <= Instant::now());
             request.extensions_mut().insert(ConnectInfo(peer));
             let answer = router.clone().call(request.map(Body::new));
             async move {
                 let Ok(answer) = answer.await;
-                Ok::<_, Infallible>(answer.map(|body| PacedBody::new(body, turn)))
+                let mut answer = answer.map(|body| PacedBody::new(body, turn));
+                if is_last {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
             }
         });
         let builder = match spoken {
@@ -102,7 +111,7 @@ impl Server {
         };
         let io = TokioIo::new(PacedIo::new(io, Arc::clone(&pace)));
         let mut connection = pin!(builder.serve_connection(io, service));
-        let mut watch = pin!(Watch::new(&pace, &self.settings));
+        let mut watch = pin!(Watch::new(&pace, &self.settings, old_at));
         let mut left = pin!(leave.cancelled());
         let mut leaving = false;
         loop {
@@ -154,12 +163,12 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(pace: &'a Pace, settings: &ConnectionSettings) -> Self {
+    fn new(pace: &'a Pace, settings: &ConnectionSettings, old_at: Option<Instant>) -> Self {
         let now = Instant::now();
         Self {
             pace,
             write_stall: settings.write_stall,
-            old_at: now.checked_add(about(settings.age)),
+            old_at,
             timer: Box::pin(sleep_until(now + settings.header_deadline)),
             idle: settings.idle,
             left_at: None,
@@ -180,7 +189,7 @@ impl<'a> Watch<'a> {
                 next = Some((moment, verdict));
             }
         };
-        if let Some(old) = self.old_at {
+        if let Some(old) = self.old_at.filter(|_| self.pace.is_shared()) {
             at(old, Verdict::Old);
         }
         if let Some(since) = self.pace.stalled_since() {

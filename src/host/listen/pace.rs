@@ -68,6 +68,11 @@ impl Pace {
         Some((by, self.resting.load(Ordering::Relaxed)))
     }
 
+    /// Whether many requests share the connection (HTTP/2).
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
     /// Since when the client takes nothing.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         self.moment(self.stalled_since.load(Ordering::Relaxed))
