@@ -123,7 +123,7 @@ async fn every_answer_can_be_read_by_an_allowed_page() {
                 .of(&host, "a"),
         ),
         (405, Ask::new(Method::PUT, "/mcp").of(&host, "a")),
-        (406, call().without("accept").of(&host, "a")),
+        (406, call().without("accept").header("accept", "text/html").of(&host, "a")),
         (413, Ask::post(Body::from(vec![b' '; 2_000])).of(&host, "a")),
         (415, call().without("content-type").of(&host, "a")),
         (415, call().header("content-encoding", "gzip").of(&host, "a")),
@@ -159,6 +159,43 @@ async fn room_and_patience_end_readably() {
     assert_eq!((&said["error"]["data"]["limit"], &said["error"]["data"]["value"]), (&json!("in_flight"), &json!(1)));
     assert_eq!(second.header("retry-after"), "1");
     host.close().await;
+}
+
+/// A rate, and a bug of ours: a page reads both, and of the bug no more than that it is one.
+#[tokio::test]
+async fn a_rate_and_a_bug_are_told_readably() {
+    let host = plain(&["a"], |settings| {
+        allow(settings, &[PAGE]);
+        settings.limits.requests_per_second = 1;
+        settings.limits.burst = 1;
+    });
+    let call = || Ask::tool("sql_query", &json!({ "sql": "SELECT 7" })).of(&host, "a").header("origin", PAGE);
+    assert_eq!(call().send(&host).await.status, 200);
+    let limited = call().send(&host).await;
+    limited.expect_refusal(429);
+    expect_readable(&limited, PAGE);
+    assert!(!limited.header("retry-after").is_empty(), "{limited:?}");
+    host.close().await;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut settings = Settings { data_dir: dir.path().to_path_buf().into(), ..Settings::default() };
+    allow(&mut settings, &[PAGE]);
+    let (router, service) = Host::new(|_tenant| Endless).authenticate(Broken).into_router(&settings).expect("a host");
+    let answer = Ask::post("{}").bearer("x").header("origin", PAGE).send_to(router).await;
+    let said = answer.expect_refusal(500);
+    expect_readable(&answer, PAGE);
+    assert_eq!((&said["error"]["code"], &said["error"]["message"]), (&json!(-32603), &json!("internal error")));
+    assert!(!answer.text().contains("secret"), "{answer:?}");
+    service.close().await;
+}
+
+/// A verifier with a bug in it.
+struct Broken;
+
+impl freehold::Authenticate for Broken {
+    fn authenticate<'a>(&'a self, _token: &'a str) -> freehold::Verdict<'a> {
+        panic!("a secret that nobody should read")
+    }
 }
 
 #[tokio::test]

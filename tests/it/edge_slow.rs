@@ -1,113 +1,14 @@
 //! Real sockets: clients that are slow on purpose, too many, or out of shape, and a listener that lets go of
 //! them, each within its own bound, while others are served.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use freehold::{Host, Settings, serve};
-use serde_json::json;
+use freehold::Settings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{Plain, soon};
-
-/// A listener in this process.
-struct Listening {
-    address: SocketAddr,
-    _dir: tempfile::TempDir,
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<freehold::Result<()>>,
-}
-
-impl Listening {
-    async fn start(edit: impl FnOnce(&mut Settings)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let dir = tempfile::tempdir().expect("a folder");
-        let mut settings =
-            Settings { data_dir: dir.path().to_path_buf().into(), listen: address, ..Settings::default() };
-        edit(&mut settings);
-        let host = Host::new(|_tenant| Plain).authenticate(Everybody);
-        settings.tenants.auto_create = true;
-        let (_router, service) = host.into_router(&settings).expect("a host");
-        let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, service, async move {
-            let _ = stopped.await;
-        }));
-        Self { address, _dir: dir, stop, serving }
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.expect("a connection")
-    }
-
-    /// Sends `bytes` on a connection of their own; whatever comes until the other side closes.
-    async fn exchange(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect().await;
-        // It may refuse before it has read all.
-        let _ = stream.write_all(bytes).await;
-        until_closed(stream).await
-    }
-
-    fn head(&self, line: &str, headers: &str) -> String {
-        format!("{line} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address)
-    }
-
-    fn call(&self, sql: &str) -> String {
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": { "name": "it", "version": "0" },
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let params = json!({ "name": "sql_query", "arguments": { "sql": sql }, "_meta": meta });
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
-        let headers = format!(
-            "Authorization: Bearer x\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
-             MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: sql_query\r\nContent-Length: {}\r\n",
-            body.len()
-        );
-        self.head("POST /mcp", &headers) + &body
-    }
-
-    async fn stop(self) {
-        let _ = self.stop.send(());
-        soon(self.serving).await.expect("no panic").expect("an orderly end");
-    }
-}
-
-/// Takes every token for the tenant `a`'s.
-struct Everybody;
-
-impl freehold::Authenticate for Everybody {
-    fn authenticate<'a>(&'a self, _token: &'a str) -> freehold::Verdict<'a> {
-        let principal = freehold::TenantId::parse("a").map(|tenant| {
-            freehold::Principal::new(tenant, "it".to_owned(), "it".to_owned(), freehold::Scopes::all(), None)
-        });
-        Box::pin(std::future::ready(principal))
-    }
-}
-
-/// All that comes until the other side closes, which has to happen; a reset is an end too.
-async fn until_closed(mut stream: TcpStream) -> String {
-    let mut all = Vec::new();
-    let mut piece = vec![0; 65_536];
-    soon(async {
-        while let Ok(read @ 1..) = stream.read(&mut piece).await {
-            all.extend_from_slice(&piece[..read]);
-        }
-    })
-    .await;
-    String::from_utf8_lossy(&all).into_owned()
-}
-
-/// Reads one answer's head and the beginning of its body.
-async fn status(stream: &mut TcpStream) -> String {
-    let mut piece = vec![0; 65_536];
-    let read = soon(stream.read(&mut piece)).await.expect("an answer");
-    String::from_utf8_lossy(&piece[..read]).lines().next().unwrap_or_default().to_owned()
-}
+use crate::support::listening::{Listening, status, until_closed};
+use crate::support::soon;
 
 fn hurried(settings: &mut Settings) {
     settings.connections.header_deadline = Duration::from_millis(300);
@@ -172,6 +73,63 @@ async fn a_slow_body_is_told_so() {
     let call = host.call("SELECT 7");
     let said = host.exchange(&call.as_bytes()[..call.len() - 5]).await;
     assert!(said.starts_with("HTTP/1.1 408") && said.contains("body_deadline"), "{said}");
+    host.stop().await;
+}
+
+/// A byte now and then keeps a body alive until its deadline, silence only so long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_falls_silent_is_told_so() {
+    let host = Listening::start(|settings| settings.limits.body_idle = Duration::from_millis(300)).await;
+    let call = host.call("SELECT 7");
+    let said = host.exchange(&call.as_bytes()[..call.len() - 5]).await;
+    assert!(said.starts_with("HTTP/1.1 408") && said.contains("body_idle"), "{said}");
+    host.stop().await;
+    let host = Listening::start(|settings| {
+        settings.limits.body_deadline = Duration::from_secs(1);
+        settings.limits.body_idle = Duration::from_secs(1_000);
+    })
+    .await;
+    let (mut read, mut write) = host.connect().await.into_split();
+    let call = host.call("SELECT 7");
+    let (head, _) = call.split_once("Content-Length").expect("a length");
+    let head = format!("{head}Content-Length: 1000\r\n\r\n");
+    write.write_all(head.as_bytes()).await.expect("sent");
+    let dripping = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while write.write_all(b" ").await.is_ok() {
+            tick.tick().await;
+        }
+    });
+    let mut said = Vec::new();
+    let _ = soon(read.read_to_end(&mut said)).await;
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.starts_with("HTTP/1.1 408") && said.contains("body_deadline"), "{said}");
+    soon(dripping).await.expect("the writer sees the end");
+    host.stop().await;
+}
+
+/// An old connection ends with an answer, so that nobody loses a request over it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_grows_old() {
+    let host = Listening::start(|settings| {
+        hurried(settings);
+        settings.connections.age = Duration::from_millis(300);
+    })
+    .await;
+    let mut stream = host.connect().await;
+    let begun = std::time::Instant::now();
+    let mut last = String::new();
+    // It asks without a pause: each request is answered, and one of the answers says that it is the last.
+    while begun.elapsed() < crate::support::PATIENCE {
+        if stream.write_all(host.head("GET /healthz", "").as_bytes()).await.is_err() {
+            break;
+        }
+        let mut piece = vec![0; 4_096];
+        let Ok(read @ 1..) = soon(stream.read(&mut piece)).await else { break };
+        last = String::from_utf8_lossy(&piece[..read]).into_owned();
+        assert!(last.starts_with("HTTP/1.1 200"), "{last}");
+    }
+    assert!(last.contains("connection: close\r\n"), "{last}");
     host.stop().await;
 }
 
@@ -296,7 +254,7 @@ async fn a_trusted_proxy_names_the_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_ends_before_service_does() {
     let host = Listening::start(|settings| settings.connections.drain_delay = Some(Duration::from_secs(2))).await;
-    let Listening { address, _dir, stop, serving } = host;
+    let Listening { address, dir: _dir, stop, serving } = host;
     let get = |path: &'static str| async move {
         let mut stream = TcpStream::connect(address).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

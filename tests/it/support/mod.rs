@@ -1,6 +1,9 @@
 //! What the modules share: both wires over a router, a server to misbehave, tokens, and the real program.
 
 pub(crate) mod events;
+pub(crate) mod http2;
+pub(crate) mod link;
+pub(crate) mod listening;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod provider;
