@@ -28,9 +28,12 @@ use support::process::{Server, token};
 use support::report::Report;
 use support::request::modern_call;
 use support::table::Table;
+use support::tokens::{Signer, Unread};
 use support::{Done, bare_rmcp, noise, residents};
 
 const TENANTS: usize = 64;
+/// Set for a server that takes every token unread.
+const UNREAD: &str = "BENCH_TOKENS_UNREAD";
 
 /// The host's own settings for a tenant's file, so that only the way to it differs.
 const PRAGMAS: [(&str, &str); 3] = [("foreign_keys", "1"), ("wal_autocheckpoint", "1000"), ("cache_size", "-256")];
@@ -74,13 +77,21 @@ const RATES_OFF: [(&str, &str); 2] =
 fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
     match role.as_str() {
-        "serve" | "token" => return counter::host().run(),
+        "serve" | "token" => return run(),
         "bare" => return told(bare()),
         "residents" => return told(report()),
         _ => {}
     }
     let size = if std::env::args().any(|argument| argument == "--bench") { LARGE } else { SMALL };
     told(compare(&size))
+}
+
+/// The counter's host; where the environment says so, one that takes every token unread.
+fn run() -> ExitCode {
+    match (std::env::var_os(UNREAD), Unread::of("acme")) {
+        (Some(_), Ok(unread)) => counter::host().authenticate(unread).run(),
+        _ => counter::host().run(),
+    }
 }
 
 fn told(done: Done) -> ExitCode {
@@ -107,13 +118,15 @@ async fn report() -> Done {
 
 #[tokio::main]
 async fn compare(size: &Size) -> Done {
-    const NAMES: [&str; 9] = ["calls", "writes", "group", "reads", "wake", "memory", "registered", "engine", "noise"];
+    const NAMES: [&str; 10] =
+        ["calls", "auth", "writes", "group", "reads", "wake", "memory", "registered", "engine", "noise"];
     // Names run those alone: `cargo bench --bench host -- writes reads`.
     let given: Vec<_> = std::env::args().filter(|argument| NAMES.contains(&argument.as_str())).collect();
     let mut table = Table::default();
     for name in NAMES.into_iter().filter(|name| given.is_empty() || given.iter().any(|one| one == name)) {
         match name {
             "calls" => calls(size, &mut table).await?,
+            "auth" => auth(size, &mut table).await?,
             "writes" => writes(size, &mut table).await?,
             "group" => group(size, &mut table).await?,
             "reads" => reads(size, &mut table).await?,
@@ -158,6 +171,62 @@ async fn calls(size: &Size, table: &mut Table) -> Done {
     }
     row(table, "modern tools/call of add ÷ bare rmcp + axum", &pairs, Report::per_second, "/s", "≥ 0.85");
     row(table, "  the same, p99", &pairs, |report| report.p99.as_secs_f64() * 1e3, "ms", "≤ 1.3");
+    Ok(())
+}
+
+/// What a token costs: remembered from the call before, and never seen before, against the same host that takes
+/// every token unread. One load presses both in turn.
+async fn auth(size: &Size, table: &mut Table) -> Done {
+    let dir = tempfile::tempdir()?;
+    let (data, open) = (dir.path().join("data"), dir.path().join("open"));
+    let (data, open) = (data.to_str().ok_or("a path that is text")?, open.to_str().ok_or("a path that is text")?);
+    let serve = |data, environment: &[(&str, &str)]| {
+        let environment = [&RATES_OFF[..], environment].concat();
+        Server::start(&["serve", "--dev", "--listen", "127.0.0.1:0", "--data-dir", data], &environment)
+    };
+    let (host, unread) = (serve(data, &[])?, serve(open, &[(UNREAD, "1")])?);
+    let signer = Signer::of(data)?;
+    let calls = size.calls / 3 + 1;
+    let load = |server: &Server, tokens: &[String]| {
+        let to = server.addr.to_string();
+        let request = |token: &String| modern_call("add", r#"{"a":2,"b":3}"#).bearer(token).post("/mcp", &to).into();
+        Load {
+            addr: server.addr,
+            requests: tokens.iter().map(request).collect(),
+            expected: Arc::from(&br#""sum":5}"#[..]),
+            connections: 16,
+            calls,
+            deadline: size.bound,
+            every: Duration::ZERO,
+        }
+    };
+    let drawn = |count: usize, round: usize| -> Done<Vec<String>> {
+        (0..count).map(|number| signer.sign("acme", &format!("{round}-{number}"))).collect()
+    };
+    let known = drawn(1, 0)?;
+    let _warm = (load(&host, &known).run().await, load(&unread, &known).run().await);
+    let cached =
+        paired(size.rounds, async || load(&host, &known).run().await, async || load(&unread, &known).run().await).await;
+    let mut fresh = Pairs(Vec::new());
+    for round in 1..=size.rounds {
+        // Some more than calls, so that no connection comes to its first token again. Made before the clock runs.
+        let tokens = drawn(calls + calls / 2 + 16, round)?;
+        let ours = load(&host, &tokens).run().await;
+        fresh.0.push((ours, load(&unread, &tokens).run().await));
+    }
+    for pairs in [&cached, &fresh] {
+        let failures: usize = pairs.0.iter().map(|(ours, theirs)| ours.failures + theirs.failures).sum();
+        if failures > 0 {
+            return Err(format!("{failures} calls failed").into());
+        }
+    }
+    let each = |report: &Report| 1e6 / report.per_second();
+    for (work, pairs, goal) in [
+        ("modern tools/call of add, token remembered ÷ token unread, time a call", cached, "≤ 1.03"),
+        ("  the same, an EdDSA token never seen before", fresh, "≤ 1.10"),
+    ] {
+        row(table, work, &pairs, each, "µs", goal);
+    }
     Ok(())
 }
 

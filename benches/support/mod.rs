@@ -11,6 +11,7 @@ pub mod request;
 pub mod residents;
 mod response;
 pub mod table;
+pub mod tokens;
 
 /// What a bench comes to, or why not.
 pub type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;
