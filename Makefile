@@ -1,6 +1,6 @@
 # What a newcomer types. Everything that a target needs and that is not Rust's own, it installs or names.
 
-.PHONY: serve test bench lint unit doc clients conformance proxies browser slow deny
+.PHONY: serve test bench lint unit doc clients conformance proxies browser oauth slow deny
 
 # Where cargo puts what the tests with foreign programs start.
 EXAMPLES = $$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
@@ -10,7 +10,7 @@ serve:
 	cargo run --release --bin freehold -- serve --dev
 
 # All that has to hold before a change lands.
-test: lint unit doc clients conformance
+test: lint unit doc clients conformance browser proxies oauth
 
 bench:
 	cargo bench --bench host
@@ -46,6 +46,11 @@ proxies:
 browser:
 	cargo build --example conformance
 	cd $(EXAMPLES) && bash $(CURDIR)/tests/clients/browser/run.sh conformance
+
+# A real authorization server, the official SDK's way to a token, and other libraries' tokens.
+oauth:
+	cargo build
+	cd $(EXAMPLES)/.. && bash $(CURDIR)/tests/clients/oauth/run.sh freehold
 
 # Clients that are slow on purpose, 2,000 of each kind: some minutes.
 slow:

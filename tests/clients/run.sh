@@ -9,11 +9,10 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [[ $# -eq 2 ]] || { echo "usage: $0 PATH_TO_COUNTER_BINARY PATH_TO_CONFORMANCE_BINARY" >&2; exit 2; }
-for program in "$@"; do
-  [[ -f $program && -x $program ]] || { echo "$0: no such program: $program" >&2; exit 2; }
-done
-bin=$(realpath "$1") conformance=$(realpath "$2")
 cache=${CACHE_DIR:-$here/.cache}
+source "$here/../tools.sh"
+bin=$(program "$1")
+conformance=$(program "$2")
 
 server=
 work=$(mktemp -d)
@@ -30,21 +29,9 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-source "$here/../tools.sh"
 need_tools
-
 # The SDKs, installed again only when what they are pinned to has changed.
-want="$(sum "$here/python/requirements.txt") $(python3 -V)"
-if ! fresh "$cache/python.stamp" "$want"; then
-  echo "installing the Python SDK"
-  rm -rf "$cache/python" "$cache/python.stamp"
-  mkdir -p "$cache"
-  timeout 120 python3 -m venv "$cache/python"
-  timeout 600 "$cache/python/bin/python" -m pip install --quiet --disable-pip-version-check \
-    -r "$here/python/requirements.txt"
-  echo "$want" >"$cache/python.stamp"
-fi
-
+need_python "$here/python" python
 need_packages "$here/typescript" typescript
 # Node looks for packages beside the script, so the scripts go beside them.
 cp "$here"/typescript/*.mjs "$cache/typescript/"
@@ -55,18 +42,8 @@ data=$work/data
 FREEHOLD_LIMITS__REQUESTS_PER_SECOND=0 FREEHOLD_LIMITS__PRINCIPAL_REQUESTS_PER_SECOND=0 \
   "$bin" serve --dev --listen 127.0.0.1:0 --data-dir "$data" >"$work/stdout" 2>"$work/stderr" &
 server=$!
-URL=
-for _ in $(seq 150); do
-  URL=$(sed -nE 's#^listening on (http://127\.0\.0\.1:[0-9]+/mcp)$#\1#p' "$work/stdout")
-  [[ -n $URL ]] && break
-  kill -0 "$server" 2>/dev/null || break
-  sleep 0.2
-done
-if [[ -z $URL ]]; then
-  echo "$0: the server did not say where it listens; it wrote:" >&2
-  tail -n 50 "$work/stdout" "$work/stderr" >&2
-  exit 1
-fi
+listening "$server" "$work/stdout" "$work/stderr"
+URL=http://$address/mcp
 TOKEN_ACME=$(timeout 30 "$bin" token issue --tenant acme --data-dir "$data")
 TOKEN_GLOBEX=$(timeout 30 "$bin" token issue --tenant globex --data-dir "$data")
 export URL TOKEN_ACME TOKEN_GLOBEX

@@ -7,10 +7,9 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [[ $# -eq 1 ]] || { echo "usage: $0 PATH_TO_CONFORMANCE_EXAMPLE" >&2; exit 2; }
-[[ -f $1 && -x $1 ]] || { echo "$0: no such program: $1" >&2; exit 2; }
-bin=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 cache=${CACHE_DIR:-$here/.cache}
 source "$here/../tools.sh"
+bin=$(program "$1")
 
 need_tools
 need_packages "$here" conformance

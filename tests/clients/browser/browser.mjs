@@ -1,15 +1,27 @@
 // Drives a real Chromium: a page of an allowed origin and one of another, against a server of a third.
-// Reads URL, TOKEN, CHROMIUM, PAGE_PORT and BUNDLE from the environment.
+// Reads URL, TOKEN, KEYS, CHROMIUM, PAGE_PORT and BUNDLE from the environment.
 import assert from 'node:assert/strict';
+import { createPrivateKey, sign } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 
-const { URL: url, TOKEN: token, CHROMIUM, PAGE_PORT, BUNDLE } = process.env;
+const { URL: url, TOKEN: token, KEYS, CHROMIUM, PAGE_PORT, BUNDLE } = process.env;
 setTimeout(() => {
   console.error('browser: gave up after 120 s');
   process.exit(1);
 }, 120_000).unref();
+
+/** `token` as it will be in a day: its claims and the host's signature, and its time over. */
+const expired = async () => {
+  const kid = (await readFile(`${KEYS}/signing`, 'utf8')).trim();
+  const [header, payload] = token.split('.');
+  const claims = JSON.parse(Buffer.from(payload, 'base64url'));
+  const past = { ...claims, iat: claims.iat - 7200, exp: claims.iat - 3600 };
+  const message = `${header}.${Buffer.from(JSON.stringify(past)).toString('base64url')}`;
+  const signature = sign(null, Buffer.from(message), createPrivateKey(await readFile(`${KEYS}/${kid}.pem`)));
+  return `${message}.${signature.toString('base64url')}`;
+};
 
 const script = await readFile(BUNDLE, 'utf8');
 const pages = createServer((request, response) => {
@@ -69,7 +81,17 @@ try {
     ...call, wanted, headers: { ...call.headers, authorization: 'Bearer nonsense' },
   });
   assert.match(wrong.headers['www-authenticate'], /error="invalid_token"/, JSON.stringify(wrong));
-  console.log('  a 401 and its challenge can be read');
+  const old = await expired();
+  const late = await ours.evaluate((ask) => globalThis.look(ask), {
+    ...call, wanted, headers: { ...call.headers, authorization: `Bearer ${old}` },
+  });
+  assert.equal(late.status, 401, JSON.stringify(late));
+  assert.match(late.headers['www-authenticate'], /error="invalid_token"/);
+  for (const mode of ['legacy', 'modern']) {
+    const told = await ours.evaluate((ask) => globalThis.agent(ask).then(() => null, (error) => error.constructor.name + ' ' + error.message), { url, token: old, mode });
+    assert.match(told ?? 'nothing', /401|[Uu]nauthori[sz]ed/, `the SDK tells an expired token from a broken line: ${told}`);
+  }
+  console.log('  a 401 and its challenge can be read, that of an expired token too');
 
   const large = await ours.evaluate((ask) => globalThis.look(ask), {
     ...call, headers: { ...call.headers, authorization: `Bearer ${token}` }, body: ' '.repeat(2 << 20),
