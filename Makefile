@@ -1,6 +1,6 @@
 # What a newcomer types. Everything that a target needs and that is not Rust's own, it installs or names.
 
-.PHONY: serve test bench lint unit doc clients conformance proxies browser oauth slow deny
+.PHONY: serve test bench lint unit doc clients transcript conformance proxies browser oauth slow deny
 
 # Where cargo puts what the tests with foreign programs start.
 EXAMPLES = $$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
@@ -31,6 +31,11 @@ doc:
 clients:
 	cargo build --example counter --example conformance
 	cd $(EXAMPLES) && bash $(CURDIR)/tests/clients/run.sh counter conformance
+
+# docs/agent-session.md: what an agent says and hears, with every tool and at every limit.
+transcript:
+	cargo build
+	cd $(EXAMPLES)/.. && bash $(CURDIR)/tests/clients/agent/transcript.sh ./freehold
 
 # The official MCP conformance suite against a server on this host, with bearer tokens on.
 conformance:

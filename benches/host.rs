@@ -29,7 +29,7 @@ use support::report::Report;
 use support::request::modern_call;
 use support::table::Table;
 use support::tokens::{Signer, Unread};
-use support::{Done, bare_rmcp, noise, residents};
+use support::{Done, bare_rmcp, noise, residents, tools};
 
 const TENANTS: usize = 64;
 /// Set for a server that takes every token unread.
@@ -45,6 +45,9 @@ struct Size {
     threads: &'static [usize],
     residents: usize,
     registered: usize,
+    notes: usize,
+    /// Calls of a built-in tool in one round.
+    tools: usize,
     /// How long the quiet ones listen.
     listen: Duration,
     bound: Duration,
@@ -57,6 +60,8 @@ const LARGE: Size = Size {
     threads: &[8, 16, 32, 64],
     residents: 2_000,
     registered: 100_000,
+    notes: 100_000,
+    tools: 400,
     listen: Duration::from_secs(4),
     bound: Duration::from_secs(20),
 };
@@ -67,6 +72,8 @@ const SMALL: Size = Size {
     threads: &[8],
     residents: 8,
     registered: 1_000,
+    notes: 500,
+    tools: 5,
     listen: Duration::from_millis(100),
     bound: Duration::from_secs(20),
 };
@@ -118,13 +125,17 @@ async fn report() -> Done {
 
 #[tokio::main]
 async fn compare(size: &Size) -> Done {
-    const NAMES: [&str; 10] =
-        ["calls", "auth", "writes", "group", "reads", "wake", "memory", "registered", "engine", "noise"];
+    const NAMES: [&str; 11] =
+        ["tools", "calls", "auth", "writes", "group", "reads", "wake", "memory", "registered", "engine", "noise"];
     // Names run those alone: `cargo bench --bench host -- writes reads`.
     let given: Vec<_> = std::env::args().filter(|argument| NAMES.contains(&argument.as_str())).collect();
     let mut table = Table::default();
     for name in NAMES.into_iter().filter(|name| given.is_empty() || given.iter().any(|one| one == name)) {
         match name {
+            "tools" => {
+                tools::reads(size.notes, size.tools, size.rounds, &mut table).await?;
+                tools::journal(size.calls, size.rounds, size.bound, &RATES_OFF, &mut table).await?;
+            }
             "calls" => calls(size, &mut table).await?,
             "auth" => auth(size, &mut table).await?,
             "writes" => writes(size, &mut table).await?,

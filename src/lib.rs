@@ -140,7 +140,7 @@ pub use config::{
     Durability, IssuerSettings, JournalSettings, Limits, Origin, Overrides, Pack, PublicUrl, Settings, TenantMap,
     TenantSettings, TlsSettings,
 };
-pub use db::Migration;
+pub use db::{Bookmark, Checkpoint, CheckpointKind, Migration, Restored};
 pub use drain::Drain;
 pub use error::{Bound, Error, ErrorKind, Result};
 pub use host::{Host, Service, serve};
@@ -148,8 +148,9 @@ pub use id::TenantId;
 pub use rusqlite;
 pub use store::call::Call;
 pub use store::kv::{KvEntry, KvSet};
+pub use store::usage::UsageDay;
 pub use tasks::{TaskContext, Tasks};
-pub use tenant::{InboxMessage, Kv, KvOn, List, Reminder, Reminders, Tenant};
+pub use tenant::{Handles, InboxMessage, Kv, KvOn, List, Reminder, Reminders, Tenant, Usage, Used};
 #[cfg(feature = "testing")]
 pub use testing::TestHost;
 

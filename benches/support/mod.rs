@@ -12,6 +12,7 @@ pub mod residents;
 mod response;
 pub mod table;
 pub mod tokens;
+pub mod tools;
 
 /// What a bench comes to, or why not.
 pub type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;

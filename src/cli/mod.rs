@@ -1,5 +1,6 @@
 //! The commands. Each parses, calls what it is about, prints; none of them decides anything.
 
+mod checkpoint;
 mod config;
 mod dev;
 mod inspect;
@@ -96,7 +97,7 @@ impl Host {
             Some(Command::Serve(args)) => serve::run(self, &args),
             Some(Command::Token(command)) => token::run(&command),
             Some(Command::Key(command)) => key::run(&command),
-            Some(Command::Tenant(command)) => tenant::run(&command),
+            Some(Command::Tenant(command)) => tenant::run(&self, &command),
             Some(Command::Config(command)) => config::run(&command),
         };
         match done {

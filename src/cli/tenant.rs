@@ -3,12 +3,13 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Place, admin_action, data_dir, say};
+use super::{Place, admin_action, checkpoint, data_dir, say};
 use crate::catalog::{Catalog, TenantRecord};
 use crate::clock::{SystemClock, rfc3339};
 use crate::config::DEFAULT_CLASS;
-use crate::db::{DataDir, look_into};
+use crate::db::{Bookmark, DataDir, look_into};
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::Host;
 use crate::id::TenantId;
 use crate::store::call::{self, Call};
 
@@ -73,6 +74,42 @@ pub(super) enum TenantCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Keep a copy of all that a tenant has, to go back to; with the host stopped
+    ///
+    /// Example: freehold tenant checkpoint acme --label "before the import"
+    Checkpoint {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        id: TenantId,
+        /// What it is for
+        #[arg(long, value_name = "TEXT")]
+        label: Option<String>,
+    },
+    /// Print a tenant's checkpoints, the newest first; beside a running host too
+    ///
+    /// Example: freehold tenant bookmarks acme
+    Bookmarks {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        id: TenantId,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a tenant back to a checkpoint; what is replaced becomes one too; with the host stopped
+    ///
+    /// Example: freehold tenant restore acme --at cp-2030-01-31T09-00-00.000Z
+    Restore {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        id: TenantId,
+        /// One of `freehold tenant bookmarks`
+        #[arg(long, value_name = "BOOKMARK")]
+        at: Bookmark,
+    },
     /// Print the tenants by name, one a line
     ///
     /// Example: freehold tenant list --json
@@ -85,7 +122,7 @@ pub(super) enum TenantCommand {
     },
 }
 
-pub(super) fn run(command: &TenantCommand) -> Result<()> {
+pub(super) fn run(host: &Host, command: &TenantCommand) -> Result<()> {
     match command {
         TenantCommand::Create { place, id, class } => {
             let settings = place.settings()?;
@@ -102,6 +139,9 @@ pub(super) fn run(command: &TenantCommand) -> Result<()> {
         TenantCommand::Suspend { place, id } => suspend(place, id, true),
         TenantCommand::Resume { place, id } => suspend(place, id, false),
         TenantCommand::Calls { place, id, limit, json } => calls(&data_dir(&place.settings()?)?, id, *limit, *json),
+        TenantCommand::Checkpoint { place, id, label } => checkpoint::create(place, id, label.as_deref()),
+        TenantCommand::Bookmarks { place, id, json } => checkpoint::list(place, id, *json),
+        TenantCommand::Restore { place, id, at } => checkpoint::restore(host, place, id, *at),
         TenantCommand::List { place, json } => list(&Catalog::open(&data_dir(&place.settings()?)?)?, *json),
     }
 }

@@ -73,6 +73,20 @@ pub struct Limits {
     pub reminder_interval: Duration,
     /// Delivered reminders that are not acknowledged. Beyond it further ones wait.
     pub inbox: usize,
+    /// Checkpoints that a caller has asked for, kept at once.
+    pub checkpoints: usize,
+    /// Those that the host makes on its own, before a restore: of one more the oldest goes.
+    pub checkpoints_automatic: usize,
+    /// What all of them take on the disk together. Beyond it the oldest automatic ones go, then a further one is
+    /// refused.
+    pub checkpoint_bytes: ByteSize,
+    /// Handles that tools have given out (`Tenant::handles`).
+    pub handles: usize,
+    /// The JSON text of what one of them stands for.
+    pub handle_bytes: ByteSize,
+    /// The longest that one may lie idle before it ends.
+    #[serde(with = "humantime_serde")]
+    pub handle_idle: Duration,
     /// The body of one request.
     pub body_bytes: ByteSize,
     /// Messages in one batch of a client of 2025-03-26, each of which counts as a request.
@@ -137,6 +151,7 @@ impl Limits {
             ("readers", self.readers),
             ("result_rows", self.result_rows),
             ("statements", self.statements),
+            ("checkpoints_automatic", self.checkpoints_automatic),
             ("sessions_per_principal", self.sessions_per_principal),
         ];
         counts.into_iter().find(|(_, value)| *value == 0).map(|(key, _)| key)
@@ -173,6 +188,12 @@ impl Default for Limits {
             reminder_bytes: ByteSize::kib(16),
             reminder_interval: Duration::from_secs(60),
             inbox: 1_000,
+            handles: 1_000,
+            handle_bytes: ByteSize::kib(64),
+            handle_idle: Duration::from_secs(24 * 3600),
+            checkpoints: 16,
+            checkpoints_automatic: 4,
+            checkpoint_bytes: ByteSize::gib(4),
             body_bytes: ByteSize::mib(1),
             batch_messages: 32,
             body_deadline: Duration::from_secs(30),

@@ -82,7 +82,7 @@ impl Default for Settings {
             tls: TlsSettings::default(),
             connections: ConnectionSettings::default(),
             durability: Durability::Full,
-            packs: vec![Pack::Sql, Pack::Kv, Pack::Memory],
+            packs: vec![Pack::Sql, Pack::Kv, Pack::Memory, Pack::Reminders, Pack::Itself],
             auth: AuthSettings::default(),
             audit: AuditSettings::default(),
             tenants: TenantSettings::default(),
@@ -115,6 +115,9 @@ pub enum Pack {
     Memory,
     /// `reminder_set`, `reminder_list`, `reminder_cancel`, `inbox_read`, `inbox_ack`.
     Reminders,
+    /// `self`: `tenant_status`, `checkpoint_create`, `checkpoint_list`, `checkpoint_restore`, `checkpoint_delete`.
+    #[serde(rename = "self")]
+    Itself,
 }
 
 /// How tenants come to be and how many are open.

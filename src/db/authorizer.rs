@@ -30,8 +30,15 @@ const PRAGMAS: &[&str] = &[
 /// PRAGMAs that tell, and are let through only if they do not set: R-tree asks.
 const PRAGMAS_ASKED: &[&str] = &["page_size"];
 /// Functions that reach outside, or that one call can keep busy for many seconds past any deadline.
-const FUNCTIONS_DENIED: &[&str] =
-    &["load_extension", "fts3_tokenizer", "json_patch", "jsonb_patch", "snippet", "highlight", "fts5_decode"];
+const FUNCTIONS_DENIED: &[(&str, &str)] = &[
+    ("load_extension", "load_extension is not available: SQLite has what is built in, and nothing else is loaded"),
+    ("fts3_tokenizer", "fts3_tokenizer is not available: fts5 takes its tokenizer from CREATE VIRTUAL TABLE"),
+    ("json_patch", "json_patch is not available: use json_set and json_remove"),
+    ("jsonb_patch", "jsonb_patch is not available: use jsonb_set and jsonb_remove"),
+    ("snippet", "snippet is not available: select the text, or substr() of it"),
+    ("highlight", "highlight is not available: select the text, or substr() of it"),
+    ("fts5_decode", "fts5_decode is not available: query the fts5 table itself"),
+];
 const MODULES: &[&str] = &["fts5", "rtree"];
 
 /// On whose behalf SQL is prepared.
@@ -193,12 +200,16 @@ fn tenant(context: &AuthContext<'_>) -> Verdict {
     // their schema for names to mend, which is no harm: SQLite lets nobody else write there.
     let mends = matches!(context.action, A::Update { table_name: "sqlite_temp_master" | "sqlite_temp_schema", .. });
     let temporary = context.database_name == Some("temp") && !mends;
-    let lasting = if temporary { Err("temporary objects are not available") } else { Ok(()) };
+    let lasting = if temporary {
+        Err("temporary objects are not available: use WITH in the statement, or an ordinary table")
+    } else {
+        Ok(())
+    };
     match context.action {
         A::Select | A::Recursive => Ok(()),
         A::Read { table_name, .. } => {
             if table_name.eq_ignore_ascii_case("dbstat") {
-                return Err("dbstat is not available");
+                return Err("dbstat is not available: tenant_status tells the size of the database");
             }
             name(table_name)
         }
@@ -231,8 +242,10 @@ fn tenant(context: &AuthContext<'_>) -> Verdict {
         A::Transaction { .. } | A::Savepoint { .. } => Err(
             "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not available: one sql_execute call is one transaction already",
         ),
-        A::Attach { .. } | A::Detach { .. } => Err("ATTACH and VACUUM are not available: a tenant has one file"),
-        _ => Err("this kind of statement is not available"),
+        A::Attach { .. } | A::Detach { .. } => {
+            Err("ATTACH and VACUUM are not available: a tenant has one file, and what is deleted makes room in it")
+        }
+        _ => Err("this kind of statement is not available: SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER and DROP are"),
     }
 }
 
@@ -244,12 +257,18 @@ fn name(named: &str) -> Verdict {
 }
 
 fn function(named: &str) -> Verdict {
-    let denied = FUNCTIONS_DENIED.iter().any(|function| function.eq_ignore_ascii_case(named));
-    if denied { Err("this function is not available here") } else { Ok(()) }
+    match FUNCTIONS_DENIED.iter().find(|(function, _)| function.eq_ignore_ascii_case(named)) {
+        Some((_, why)) => Err(why),
+        None => Ok(()),
+    }
 }
 
 fn pragma(named: &str, value: Option<&str>) -> Verdict {
     let among = |list: &[&str]| list.iter().any(|pragma| pragma.eq_ignore_ascii_case(named));
     let known = among(PRAGMAS) || (value.is_none() && among(PRAGMAS_ASKED));
-    if known { Ok(()) } else { Err("this PRAGMA is not available; table_info, index_list and their like are") }
+    if known {
+        Ok(())
+    } else {
+        Err("this PRAGMA is not available; table_info, index_list and their like are, and sql_schema shows all tables")
+    }
 }

@@ -62,6 +62,11 @@ fn of_code(code: ErrorCode, text: Option<String>, error: rusqlite::Error) -> Err
         ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => {
             (ErrorKind::Invalid, said)
         }
+        // Said before anybody is asked whether it may run.
+        ErrorCode::Unknown if said.starts_with("cannot VACUUM") => (
+            ErrorKind::Forbidden,
+            "VACUUM is not available: a tenant has one file, and what is deleted makes room in it".to_owned(),
+        ),
         // SQLITE_ERROR: syntax, no such table, and the like.
         ErrorCode::Unknown => (ErrorKind::Invalid, said),
         ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly => (ErrorKind::Forbidden, said),

@@ -71,8 +71,22 @@ pub(super) fn check_objects(conn: &Connection, limits: &Limits) -> Result<()> {
 /// SQLite says that a limit was reached and not which number it is: put in here.
 pub(super) fn name_bound(error: Error, limits: &Limits) -> Error {
     match error.bound().map(|bound| bound.name) {
-        Some(DATABASE_BYTES) => error.with_bound(DATABASE_BYTES, limits.database_bytes.as_u64()),
-        Some(VALUE_BYTES) => error.with_bound(VALUE_BYTES, limits.value_bytes.as_u64()),
+        Some(DATABASE_BYTES) => {
+            let most = limits.database_bytes.as_u64();
+            let said = format!(
+                "the database is full, and nothing was changed: it may take {most} bytes; delete what is not needed"
+            );
+            error.reworded(said).with_bound(DATABASE_BYTES, most)
+        }
+        Some(VALUE_BYTES) => {
+            let most = limits.value_bytes.as_u64();
+            // A statement that is too long says so itself.
+            let error = match error.to_string().contains("string or blob") {
+                true => error.reworded(format!("a value or a row is larger than the {most} bytes that it may take: store or select less at once, as with substr()")),
+                false => error,
+            };
+            error.with_bound(VALUE_BYTES, most)
+        }
         _ => error,
     }
 }

@@ -43,7 +43,8 @@ impl Migrations {
                 "tenant/0004_kv.sql",
                 "tenant/0005_memory.sql",
                 "tenant/0006_reminders.sql",
-                "tenant/0007_journal.sql"
+                "tenant/0007_journal.sql",
+                "tenant/0008_usage.sql"
             ],
         }
     }

@@ -6,6 +6,7 @@
 //! - SQL that an agent wrote runs under [`Mode::Tenant`] and inside a deadline, or not at all.
 
 mod authorizer;
+mod checkpoints;
 mod erase;
 mod error;
 mod functions;
@@ -24,6 +25,8 @@ mod watch;
 mod writer;
 
 pub(crate) use authorizer::Mode;
+pub use checkpoints::{Bookmark, Checkpoint, CheckpointKind, Restored};
+pub(crate) use checkpoints::{Checkpoints, Prepared};
 pub(crate) use erase::{forgetting, overwriting};
 pub(crate) use group::{Jobs, WriteJob};
 pub(crate) use layout::DataDir;

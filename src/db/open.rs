@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::Authorizer;
-use super::{DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, memory, pause};
+use super::{Checkpoints, DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, memory, pause};
 use crate::config::{Durability, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -34,6 +34,12 @@ pub(crate) struct Database {
     pub writer: Writer,
     /// Connections that can only read.
     pub readers: Readers,
+    /// Copies of it, as it was.
+    pub checkpoints: Checkpoints,
+    /// The size of the file, in bytes.
+    pub bytes: u64,
+    /// What a checkpoint from before has to be brought up to.
+    pub template: Template,
 }
 
 impl Database {
@@ -72,12 +78,18 @@ impl Database {
             owners.into_iter().try_for_each(|owner| owner.apply(&mut conn))?;
             Result::<Connection>::Ok(conn)
         })?;
+        let checkpoints = Checkpoints::beside(&path);
+        checkpoints.sweep();
         let pages = settings.limits.database_bytes.as_u64() / PAGE_BYTES;
         conn.pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))?;
         limits::restrict(&conn, settings.limits.value_bytes.as_u64())?;
+        let bytes = conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?.unsigned_abs() * PAGE_BYTES;
         Ok(Self {
-            writer: Writer::new(conn, wal_of(&path), settings)?,
+            bytes,
+            writer: Writer::new(conn, path.clone(), wal_of(&path), settings)?,
             readers: Readers::new(&path, settings, threads),
+            checkpoints,
+            template: template.clone(),
         })
     }
 }
@@ -176,7 +188,7 @@ pub(super) fn settle(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// SQLite would make the file readable by whom the umask lets; its log takes over what the file has.
-fn make_private(path: &Path) -> Result<()> {
+pub(super) fn make_private(path: &Path) -> Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(Error::new(ErrorKind::Unavailable, "a database file can't be made").with_source(error))

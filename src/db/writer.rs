@@ -22,6 +22,7 @@ const CHECKPOINT_FROM: u64 = 4 * 1024 * 1024;
 pub(crate) struct Writer {
     pub(super) conn: Connection,
     pub(super) guards: Guards,
+    pub(super) file: PathBuf,
     wal: PathBuf,
     pub(super) limits: Limits,
     /// How many schema objects are the host's: what an agent's ALTER TABLE may not change.
@@ -36,11 +37,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Connection, wal: PathBuf, settings: &FileSettings) -> Result<Self> {
+    pub(super) fn new(conn: Connection, file: PathBuf, wal: PathBuf, settings: &FileSettings) -> Result<Self> {
         let host_objects = host_objects(&conn)?;
         let guards = Guards::install(&conn)?;
         let limits = settings.limits.clone();
-        Ok(Self { conn, guards, wal, limits, host_objects, behind_alone: false, forgotten: false, broken: false })
+        Ok(Self { conn, guards, file, wal, limits, host_objects, behind_alone: false, forgotten: false, broken: false })
     }
 
     /// Copies the log back into the file once it is long. Not forced: a reader may hold it up, and the
@@ -62,6 +63,12 @@ impl Writer {
             self.broken |= is_disk_failure(&error);
             tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
         }
+    }
+
+    /// Empties the log now, or as soon as no reader stands in the way.
+    pub(super) fn empty_log(&mut self) {
+        self.forgotten = true;
+        self.checkpoint();
     }
 
     /// Whether the disk failed under it, so that it can only be abandoned.

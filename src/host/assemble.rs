@@ -17,7 +17,7 @@ use crate::auth::{Gate, tenant_unknown};
 use crate::catalog::{Catalog, Wakes};
 use crate::clock::Clock;
 use crate::config::{Class, DEFAULT_CLASS, Settings};
-use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads, Template};
+use crate::db::{DataDir, Database, FileSettings, ReaderThreads};
 use crate::drain::Drain;
 use crate::error::{Error, Result};
 use crate::http::{Door, Edge};
@@ -129,7 +129,7 @@ fn registry(
     let Housekeeping { executor, credit: housekeeping } = housekeeping;
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
-    let template = Template::new(Migrations::of_app(host.migrations));
+    let template = host.template();
     let classes = Arc::new(settings.classes()?);
     let packs = Packs::new(host.packs.as_deref().unwrap_or(&settings.packs));
     let own = |(name, class): (&String, &Class)| Some((name.clone(), Arc::new(Packs::new(class.packs.as_deref()?))));

@@ -14,7 +14,7 @@ use rmcp::ServerHandler;
 use crate::auth::Authenticate;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Pack, Settings};
-use crate::db::Migration;
+use crate::db::{Migration, Migrations, Template};
 use crate::error::Result;
 use crate::mcp::{EndpointSettings, Hosted, hosted};
 use crate::tenant::{Handle, OnReminder, Reminder, Tenant};
@@ -72,6 +72,11 @@ impl Host {
     pub fn migrations(mut self, migrations: impl Into<Vec<Migration>>) -> Self {
         self.migrations = migrations.into();
         self
+    }
+
+    /// What a new tenant's file is made from.
+    pub(crate) fn template(&self) -> Template {
+        Template::new(Migrations::of_app(self.migrations.clone()))
     }
 
     /// The built-in tools, in place of the setting `packs`. Without this the setting decides.

@@ -223,9 +223,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         let seat = seated!(self, request, context, request.arguments.is_some());
         context.extensions.insert(self.tasks.clone());
         let answer = seat.settle(guarded(ended.clone(), Box::pin(self.call(request, context))).await);
-        if let Some(begun) = begun {
-            begun.end(&self.tenant, ended.is_cancelled(), &answer);
-        }
+        begun.end(&self.tenant, ended.is_cancelled(), &answer);
         answer
     }
 

@@ -23,14 +23,9 @@ pub(super) struct Begun {
     at: Instant,
 }
 
-/// The call that `request` begins, if `tenant` keeps a journal.
-pub(super) fn begin(
-    tenant: &Handle,
-    caller: &Tenant,
-    parts: Option<&Parts>,
-    request: &CallToolRequestParams,
-) -> Option<Begun> {
-    let settings = tenant.journal()?;
+/// The call that `request` begins.
+pub(super) fn begin(tenant: &Handle, caller: &Tenant, parts: Option<&Parts>, request: &CallToolRequestParams) -> Begun {
+    let settings = tenant.journal();
     let header = |name: &str| parts.and_then(|parts| parts.headers.get(name)?.to_str().ok());
     let since = tenant.clock().now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let call = Call {
@@ -38,7 +33,11 @@ pub(super) fn begin(
         request_id: header("x-request-id").unwrap_or_default().to_owned(),
         subject: caller.principal().subject().to_owned(),
         tool: cut(request.name.to_string(), TOOL_BYTES),
-        arguments: request.arguments.as_ref().and_then(|arguments| kept(settings.arguments, arguments)),
+        arguments: request
+            .arguments
+            .as_ref()
+            .filter(|_| settings.enabled)
+            .and_then(|arguments| kept(settings.arguments, arguments)),
         bytes_in: header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok()).unwrap_or(0),
         bytes_out: 0,
         rows: None,
@@ -46,7 +45,7 @@ pub(super) fn begin(
         outcome: String::new(),
         missed: 0,
     };
-    Some(Begun { call, at: Instant::now() })
+    Begun { call, at: Instant::now() }
 }
 
 impl Begun {
@@ -97,7 +96,9 @@ fn rows(content: &Value) -> Option<u64> {
     if let Some(results) = content.get("results").and_then(Value::as_array) {
         return Some(results.iter().filter_map(|one| one.get("changes")?.as_u64()).sum());
     }
-    let listed = ["rows", "keys", "notes", "tables"].into_iter().find_map(|name| content.get(name)?.as_array());
+    let listed = ["rows", "keys", "notes", "tables", "reminders", "messages", "checkpoints"]
+        .into_iter()
+        .find_map(|name| content.get(name)?.as_array());
     listed.map(|list| list.len() as u64)
 }
 

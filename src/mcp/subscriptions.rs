@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::tenant::{Handle, List, News};
+use crate::tenant::{Handle, Heard, List, News};
 
 /// Listens that have been accepted and not begun: each is a moment.
 const BEGINNING_MAX: usize = 64;
@@ -29,7 +29,7 @@ pub(super) struct Subscriptions {
     tenant: Handle,
     /// Ears from before the acknowledgement, which rmcp sends before it hands the stream over: what changes
     /// between the two would be lost to a client that has been told that it is subscribed.
-    beginning: Mutex<VecDeque<Receiver<News>>>,
+    beginning: Mutex<VecDeque<Receiver<Heard>>>,
     closing: CancellationToken,
     /// What the one client at a pipe has subscribed to.
     at_pipe: Arc<Mutex<HashSet<Arc<str>>>>,
@@ -83,8 +83,8 @@ impl Subscriptions {
         let telling = async move {
             loop {
                 let news = match ear.recv().await {
-                    Ok(news) => vec![news],
-                    Err(RecvError::Lagged(_)) => {
+                    Ok(Heard::One(news)) => vec![news],
+                    Ok(Heard::Everything) | Err(RecvError::Lagged(_)) => {
                         let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
                         watched.iter().map(|uri| News::Resource(Arc::clone(uri))).chain(ALL_LISTS).collect()
                     }
@@ -116,11 +116,11 @@ impl Subscriptions {
 }
 
 /// Ends when the stream does, or the tenant.
-async fn relay(mut ear: Receiver<News>, sink: &SubscriptionSink) -> std::result::Result<(), SubscriptionSendError> {
+async fn relay(mut ear: Receiver<Heard>, sink: &SubscriptionSink) -> std::result::Result<(), SubscriptionSendError> {
     loop {
         match ear.recv().await {
-            Ok(news) => tell(sink, notification(&news)).await?,
-            Err(RecvError::Lagged(_)) => {
+            Ok(Heard::One(news)) => tell(sink, notification(&news)).await?,
+            Ok(Heard::Everything) | Err(RecvError::Lagged(_)) => {
                 // Which changes were missed, nobody knows any more: so all that was asked for.
                 for news in everything(sink.accepted()) {
                     tell(sink, notification(&news)).await?;

@@ -1,6 +1,7 @@
 //! The built-in tools. Each pack is written against [`Tenant`](crate::Tenant) as an embedder's tools
 //! are, so that what an embedder can't do, they can't either.
 
+mod itself;
 mod kv;
 mod memory;
 mod reminders;
@@ -33,6 +34,7 @@ impl Packs {
                 Pack::Kv => tools.merge(Self::kv_tools()),
                 Pack::Memory => tools.merge(Self::memory_tools()),
                 Pack::Reminders => tools.merge(Self::reminder_tools()),
+                Pack::Itself => tools.merge(Self::self_tools()),
             }
         }
         Self { chosen: chosen.to_vec(), tools }

@@ -6,10 +6,8 @@ use serde::Serialize;
 use super::{Packs, memory, sql, usage};
 use crate::config::Pack;
 use crate::error::{Error, Result};
-use crate::tenant::{SCHEMA, Tenant};
+use crate::tenant::{SCHEMA, Tenant, USAGE};
 
-/// What the tenant uses and may use.
-pub(crate) const USAGE: &str = "tenant://usage";
 /// Before the id of a note.
 const MEMORY: &str = "tenant://memory/";
 /// The name of the note `id`.

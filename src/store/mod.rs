@@ -3,6 +3,8 @@
 //! They know no tenant, no caller and no clock: bounds and the time are handed in.
 
 pub(crate) mod call;
+pub(crate) mod handle;
 pub(crate) mod kv;
 pub(crate) mod memory;
 pub(crate) mod meta;
+pub(crate) mod usage;

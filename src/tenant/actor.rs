@@ -14,10 +14,15 @@ use crate::error::{Error, Result};
 /// Groups that one turn on a thread commits at most: then others get theirs, and the tenant's account is looked at.
 const GROUPS_A_TURN: usize = 8;
 
+/// What is lent the writer.
+type Borrow = Box<dyn FnOnce(&mut Writer) + Send>;
+
 /// What can be asked of the actor.
 pub(super) enum Message {
     /// Run this and answer after the commit.
     Write(Box<dyn WriteJob>),
+    /// Let this have the writer, between two commits.
+    Lend(Borrow),
     /// Let go of what can be had again in an instant.
     Rest,
     /// Finish what waits, close the file, then say so.
@@ -32,6 +37,8 @@ struct Desk {
     /// Messages that are taken at once: as many as can wait.
     at_once: usize,
     closing: Vec<oneshot::Sender<Result<()>>>,
+    /// Has the writer after the group that was taken before it.
+    borrows: Option<Borrow>,
 }
 
 /// Starts the actor that owns `writer` and returns its mailbox of `length`.
@@ -43,7 +50,11 @@ pub(super) fn start(
     credit: Arc<Credit>,
 ) -> mpsc::Sender<Message> {
     let (mailbox, inbox) = mpsc::channel(length);
-    tokio::spawn(run(Desk { writer, inbox, behind, at_once: length, closing: Vec::new() }, executor, credit));
+    tokio::spawn(run(
+        Desk { writer, inbox, behind, at_once: length, closing: Vec::new(), borrows: None },
+        executor,
+        credit,
+    ));
     mailbox
 }
 
@@ -95,11 +106,15 @@ impl Desk {
                 flow = self.take(next, &mut jobs);
             }
             let behind = self.behind.take();
-            if jobs.is_empty() && behind.is_empty() {
+            if jobs.is_empty() && behind.is_empty() && self.borrows.is_none() {
                 return;
             }
             let unbegun = self.writer.group(std::mem::take(&mut jobs), behind);
             self.behind.put_back(unbegun);
+            if let Some(borrows) = self.borrows.take().filter(|_| !self.writer.is_broken()) {
+                borrows(&mut self.writer);
+                flow = ControlFlow::Continue(());
+            }
             if self.writer.is_broken() {
                 return;
             }
@@ -109,6 +124,10 @@ impl Desk {
     fn take(&mut self, message: Message, jobs: &mut Jobs) -> ControlFlow<()> {
         match message {
             Message::Write(job) => jobs.push(job),
+            Message::Lend(borrows) => {
+                self.borrows = Some(borrows);
+                return ControlFlow::Break(());
+            }
             Message::Rest => self.writer.rest(),
             Message::Close(done) => {
                 self.closing.push(done);

@@ -122,7 +122,7 @@ impl Tenant {
         self.handle.clock()
     }
 
-    fn require(&self, scope: Scope) -> Result<()> {
+    pub(super) fn require(&self, scope: Scope) -> Result<()> {
         if self.principal.scopes().allow(scope) {
             return Ok(());
         }

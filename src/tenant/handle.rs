@@ -15,14 +15,15 @@ use super::behind::Behind;
 use super::executor::{Credit, Executor};
 use super::job::{Job, Later, once};
 use super::journal::Journal;
-use super::news::{self, List, News};
+use super::news::{self, Heard, List, News};
 use super::quota::Quota;
 use super::seal::Secret;
+use super::usage::Told;
 use crate::auth::Principal;
 use crate::catalog::Wakes;
 use crate::clock::Clock;
 use crate::config::{JournalSettings, Limits};
-use crate::db::{Caller, Database, Mode, Readers};
+use crate::db::{Caller, Checkpoints, Database, Mode, Readers, Template, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
@@ -42,6 +43,10 @@ pub(super) struct Inner {
     quota: Arc<Quota>,
     mailbox: mpsc::Sender<Message>,
     behind: Arc<Behind>,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) template: Template,
+    /// A checkpoint is made, or gone back to, one at a time.
+    pub(super) copying: Arc<Semaphore>,
     readers: Readers,
     /// One permit per reader connection.
     reading: Arc<Semaphore>,
@@ -50,7 +55,7 @@ pub(super) struct Inner {
     executor: Executor,
     /// What the tenant has computed lately, reads and writes alike.
     credit: Arc<Credit>,
-    news: broadcast::Sender<News>,
+    news: broadcast::Sender<Heard>,
     around: Surroundings,
 }
 
@@ -75,12 +80,12 @@ impl Handle {
         executor: Executor,
         around: Surroundings,
     ) -> Self {
-        let journal = Journal::new(around.journal);
         let credit = Arc::new(Credit::default());
         let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
         let quota = Arc::new(Quota::new(&limits));
-        let Database { writer, readers } = database;
+        let Database { writer, readers, checkpoints, template, bytes } = database;
+        let journal = Journal::new(around.journal, Told::new(bytes));
         let mailbox = actor::start(writer, Arc::clone(&behind), limits.mailbox, executor.clone(), Arc::clone(&credit));
         let (secret, reads, news) = (OnceCell::new(), 0.into(), broadcast::Sender::new(news::BACKLOG));
         Self(Arc::new(Inner {
@@ -91,6 +96,9 @@ impl Handle {
             quota,
             mailbox,
             behind,
+            checkpoints,
+            template,
+            copying: Arc::new(Semaphore::new(1)),
             readers,
             reading,
             reads,
@@ -117,6 +125,11 @@ impl Handle {
     #[must_use]
     pub(crate) fn quota(&self) -> &Arc<Quota> {
         &self.0.quota
+    }
+
+    /// What the tenant has computed.
+    pub(super) fn credit(&self) -> &Arc<Credit> {
+        &self.0.credit
     }
 
     /// The time of day.
@@ -153,15 +166,30 @@ impl Handle {
         self.tell(News::List(list));
     }
 
+    /// Tells every listener that all that it has heard of may read differently now.
+    pub(super) fn everything_changed(&self) {
+        // An error says that nobody listens.
+        let _ = self.0.news.send(Heard::Everything);
+    }
+
     /// What changes from now on.
     #[must_use]
-    pub(crate) fn news(&self) -> broadcast::Receiver<News> {
+    pub(crate) fn news(&self) -> broadcast::Receiver<Heard> {
         self.0.news.subscribe()
+    }
+
+    /// A way to tell that a resource has changed, for work that must not hold the tenant open.
+    pub(super) fn teller(&self) -> impl Fn(&'static str) + Send + use<> {
+        let news = self.0.news.clone();
+        move |uri| {
+            // An error says that nobody listens.
+            let _ = news.send(Heard::One(News::Resource(uri.into())));
+        }
     }
 
     fn tell(&self, news: News) {
         // An error says that nobody listens.
-        let _ = self.0.news.send(news);
+        let _ = self.0.news.send(Heard::One(news));
     }
 
     /// Whether the actor has ended, so that the tenant has to be opened anew.
@@ -228,6 +256,29 @@ impl Handle {
         failed: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
         self.0.behind.push(Box::new(Later { work: once(work), failed }))
+    }
+
+    /// Runs `work` on the tenant's threads, not in a transaction.
+    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        self.0.executor.run(&self.0.credit, work).await?
+    }
+
+    /// Lends `work` the writer between two commits. What was asked for before it is durable by then.
+    pub(super) async fn with_writer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let lent = move |writer: &mut Writer| {
+            // Who asked is gone: what it asked for is done all the same.
+            let _ = reply.send(work(writer));
+        };
+        let most = self.0.limits.mailbox as u64;
+        self.0.mailbox.try_send(Message::Lend(Box::new(lent))).map_err(|refused| match refused {
+            TrySendError::Full(_) => Error::busy("mailbox", most, RETRY_AFTER),
+            TrySendError::Closed(_) => closing(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(closing()))
     }
 
     pub(super) async fn send<T, F>(&self, mode: Mode, repeats: bool, work: F) -> Result<T>

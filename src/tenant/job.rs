@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rusqlite::Transaction;
 use tokio::sync::{broadcast, oneshot};
 
-use super::news::{News, SCHEMA};
+use super::news::{Heard, News, SCHEMA};
 use crate::db::{Caller, Mode, Waiting, WriteJob};
 use crate::error::{Error, Result};
 
@@ -37,7 +37,7 @@ pub(super) struct Job<T, F> {
     repeats: bool,
     value: Option<T>,
     defined: bool,
-    news: broadcast::Sender<News>,
+    news: broadcast::Sender<Heard>,
     turn: Turn,
     caller: Caller,
     reply: oneshot::Sender<Result<T>>,
@@ -49,7 +49,7 @@ impl<T, F> Job<T, F> {
         mode: Mode,
         repeats: bool,
         work: F,
-        news: broadcast::Sender<News>,
+        news: broadcast::Sender<Heard>,
     ) -> (Self, Turn, Waiting, oneshot::Receiver<Result<T>>) {
         let (reply, answer) = oneshot::channel();
         let turn = Turn::default();
@@ -103,7 +103,7 @@ where
         let Self { value, reply, defined, news, .. } = *self;
         if defined && outcome.is_ok() {
             // An error says that nobody listens.
-            let _ = news.send(News::Resource(SCHEMA.into()));
+            let _ = news.send(Heard::One(News::Resource(SCHEMA.into())));
         }
         let answer = outcome.and_then(|()| value.ok_or_else(|| Error::internal("a job was never run")));
         // A caller who is gone does not learn that its write is durable; that is its choice.

@@ -14,8 +14,10 @@
 mod actor;
 mod behind;
 mod caller;
+mod checkpoints;
 mod executor;
 mod handle;
+mod handles;
 mod job;
 mod journal;
 mod kv;
@@ -27,14 +29,18 @@ mod reminders;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use caller::Tenant;
+pub(crate) use checkpoints::put_back;
 pub(crate) use executor::{Credit, Executor};
 pub(crate) use handle::{Handle, Surroundings};
+pub use handles::Handles;
 pub use kv::{Kv, KvOn};
 pub use news::List;
-pub(crate) use news::{News, SCHEMA};
+pub(crate) use news::{Heard, News, SCHEMA, USAGE};
 pub(crate) use quota::{Place, Running, Stream};
 pub(crate) use registry::{Registry, Residency, Resident};
 pub use reminders::{InboxMessage, Reminder, Reminders};
 pub(crate) use reminders::{OnReminder, fire, said};
+pub use usage::{Usage, Used};

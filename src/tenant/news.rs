@@ -8,6 +8,18 @@ pub(super) const BACKLOG: usize = 128;
 /// The resource that a change of the schema changes.
 pub(crate) const SCHEMA: &str = "tenant://schema";
 
+/// What the tenant uses and may use.
+pub(crate) const USAGE: &str = "tenant://usage";
+
+/// What a listener hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// This has changed.
+    One(News),
+    /// Anything may have changed: the tenant went back to a checkpoint.
+    Everything,
+}
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {

@@ -23,6 +23,9 @@ cleanup() {
   if [[ -f $work/journey/pid ]]; then
     kill -KILL "$(<"$work/journey/pid")" 2>/dev/null || true
   fi
+  if [[ -f $work/agent.pid ]]; then
+    kill -KILL "$(<"$work/agent.pid")" 2>/dev/null || true
+  fi
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -84,6 +87,7 @@ else
   server=
 fi
 
+source "$here/agent/run.sh" "$bin"
 source "$here/journey/run.sh" "$conformance"
 
 if [[ $failed -ne 0 ]]; then

@@ -10,7 +10,7 @@ use freehold::{Error, Host, Pack, Settings, TestHost};
 use serde_json::{Value, json};
 
 use crate::support::process::{Server, call, must};
-use crate::support::{PATIENCE, Plain, content, plain, refusal, start, tenant_file};
+use crate::support::{PATIENCE, Plain, content, plain, refusal, start, tree};
 
 /// When a test's clock begins to stand.
 const NOW: u64 = 1_893_456_000;
@@ -324,7 +324,7 @@ async fn a_storm_of_them_comes_once_each_with_few_tenants_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "large: cargo test --release --test it storm -- --ignored --nocapture"]
+#[ignore = "large: cargo test --test it thousand -- --ignored --nocapture"]
 #[expect(clippy::print_stdout, reason = "it is run for its figures")]
 async fn ten_thousand_over_a_thousand_tenants() {
     let late = storm(1_000, 10, 100, Duration::from_secs(240), Duration::from_secs(60)).await;
@@ -333,58 +333,66 @@ async fn ten_thousand_over_a_thousand_tenants() {
     assert!(at(100) < Duration::from_secs(2), "the last was {:?} late", at(100));
 }
 
-#[test]
-fn none_is_lost_by_kill_9() {
-    const TENANTS: usize = 6;
-    const EACH: usize = 5;
+/// `each` reminders for each of `tenants`, due over `over` from `ahead` on; each process lives until it has delivered
+/// a quarter of them more, then falls.
+fn killed(tenants: usize, each: usize, resident_max: usize, ahead: Duration, over: Duration) {
+    let all = tenants * each;
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("data");
     must(&data, &["key", "generate"]);
     let config = dir.path().join("freehold.toml");
-    std::fs::write(&config, "packs = [\"reminders\"]\n").expect("a file");
+    let settings = format!("packs = ['reminders']\n[tenants]\nauto_create = true\nresident_max = {resident_max}\n");
+    std::fs::write(&config, settings).expect("a file");
     let serve = || Server::start(&data, &["--config", config.to_str().expect("UTF-8")]);
-    let names: Vec<_> = (0..TENANTS).map(|nth| format!("t{nth}")).collect();
-    let tokens: Vec<_> = names
-        .iter()
-        .map(|name| {
-            must(&data, &["tenant", "create", name]);
-            must(&data, &["token", "issue", "--tenant", name]).trim().to_owned()
-        })
-        .collect();
+    let names: Vec<_> = (0..tenants).map(|nth| format!("t{nth}")).collect();
+    let token = |name: &String| must(&data, &["token", "issue", "--tenant", name]).trim().to_owned();
+    let tokens: Vec<_> = names.iter().map(token).collect();
     let server = serve();
-    for nth in 0..EACH {
-        for token in &tokens {
-            let arguments = json!({ "when": format!("in {} ms", 500 + 300 * nth), "message": nth.to_string() });
-            content(&call(server.address(), token, "reminder_set", &arguments).expect("an answer"));
-        }
+    let begin = now_millis() + i64::try_from(ahead.as_millis()).expect("near");
+    let step = over.as_millis() / all as u128;
+    for nth in 0..all {
+        // Neighbours in time are of different tenants.
+        let due = begin + i64::try_from(step * nth as u128).expect("near");
+        let when = jiff::Timestamp::from_millisecond(due).expect("near").to_string();
+        let arguments = json!({ "when": when, "message": (nth / tenants).to_string() });
+        content(&call(server.address(), &tokens[nth % tenants], "reminder_set", &arguments).expect("an answer"));
     }
-    // Each process lives until it has delivered something more, then falls.
-    let delivered = || {
-        let count = |name: &String| messages(&tenant_file(&data, name)).len();
-        names.iter().map(count).sum::<usize>()
+    assert!(now_millis() < begin, "the machine was too slow to set them in {ahead:?}");
+    let files: Vec<_> =
+        tree(&data).into_iter().filter(|path| path.ends_with("tenant.db")).map(|path| data.join(path)).collect();
+    assert_eq!(files.len(), tenants);
+    let delivered = || files.iter().map(|file| messages(file).len()).sum::<usize>();
+    let wait_for = |count: usize| {
+        let begun = std::time::Instant::now();
+        while delivered() < count {
+            assert!(begun.elapsed() < ahead + over + PATIENCE, "{} of {count}", delivered());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     };
     let mut server = Some(server);
-    let mut before = 0;
-    for _ in 0..3 {
-        let begun = std::time::Instant::now();
-        while delivered() <= before && begun.elapsed() < PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    for quarter in 1..4 {
+        wait_for((all * quarter).div_ceil(4));
         server.take().expect("a server").kill();
-        before = delivered();
         server = Some(serve());
     }
-    let begun = std::time::Instant::now();
-    while delivered() < TENANTS * EACH {
-        assert!(begun.elapsed() < PATIENCE, "{} of {}", delivered(), TENANTS * EACH);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for(all);
     assert!(server.take().expect("a server").terminate().success());
-    for name in &names {
-        let mut found = messages(&tenant_file(&data, name));
-        found.sort();
-        assert_eq!(found, (0..EACH).map(|nth| nth.to_string()).collect::<Vec<_>>(), "{name}");
+    for file in &files {
+        let mut found = messages(file);
+        found.sort_by_key(|message| message.parse::<usize>().expect("a number of ours"));
+        assert_eq!(found, (0..each).map(|nth| nth.to_string()).collect::<Vec<_>>(), "{}", file.display());
     }
+}
+
+#[test]
+fn none_is_lost_by_kill_9() {
+    killed(6, 5, 3, Duration::from_secs(10), Duration::from_secs(2));
+}
+
+#[test]
+#[ignore = "large: cargo test --test it thousand -- --ignored --nocapture"]
+fn none_of_ten_thousand_over_a_thousand_tenants_is_lost_by_kill_9() {
+    killed(1_000, 10, 100, Duration::from_secs(360), Duration::from_secs(60));
 }
 
 /// What a tenant's inbox holds, as another process sees it.

@@ -67,6 +67,37 @@ async fn other_files_are_out_of_reach() {
     host.close().await;
 }
 
+/// A model that reads only this has to know why, and what else would do.
+#[tokio::test]
+async fn each_refusal_says_why_and_what_to_do_instead() {
+    let host = prepared().await;
+    for (sql, why, instead) in [
+        ("ATTACH 'x' AS x", "one file", "makes room"),
+        ("VACUUM", "one file", "makes room"),
+        ("BEGIN", "not available", "one sql_execute call is one transaction"),
+        ("SAVEPOINT s", "not available", "one sql_execute call is one transaction"),
+        ("PRAGMA journal_mode = OFF", "not available", "sql_schema"),
+        ("SELECT * FROM _fh_kv", "belong to the host", "choose another"),
+        ("CREATE TABLE _fh_x (a)", "belong to the host", "choose another"),
+        ("CREATE TEMP TABLE x (n)", "temporary", "WITH"),
+        ("CREATE VIRTUAL TABLE x USING fts4 (a)", "virtual tables", "fts5 and rtree are available"),
+        ("SELECT * FROM dbstat", "dbstat", "tenant_status"),
+        ("SELECT load_extension('x')", "load_extension", "built in"),
+        ("SELECT json_patch('{}', '{}')", "json_patch", "json_set"),
+        ("SELECT snippet(t, 0, '', '', '', 1) FROM t", "snippet", "substr"),
+        ("SELECT 1; SELECT 2", "several statements", "one at a time"),
+        ("", "no statement", "in this text"),
+    ] {
+        let answer = execute(&host, sql).await;
+        let said = refusal(&answer);
+        assert!(said.contains(why) && said.contains(instead), "{sql}: {said}");
+        assert!(!said.contains(host.dir().to_str().expect("text")), "{sql}: {said}");
+    }
+    let answer = query(&host, "DELETE FROM t").await;
+    assert!(refusal(&answer).contains("use sql_execute"), "{answer}");
+    host.close().await;
+}
+
 /// Some of them change the whole process, `hard_heap_limit` to its end.
 #[tokio::test]
 async fn pragmas_are_out_of_reach() {

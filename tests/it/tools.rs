@@ -3,8 +3,8 @@
 use freehold::Pack;
 use serde_json::{Value, json};
 
-use crate::support::plain;
 use crate::support::wire::Ask;
+use crate::support::{plain, refusal, soon};
 
 /// What one tool may cost in the list, in tokens of about four bytes each, and all of them together for
 /// each tool. A list is read by the model in every conversation.
@@ -74,5 +74,38 @@ async fn the_packs_of_a_host_are_chosen() {
     assert_eq!(names(&[Pack::Kv]).await, ["kv_delete", "kv_get", "kv_list", "kv_set"]);
     assert_eq!(names(&[Pack::Memory]).await, ["memory_forget", "memory_list", "memory_save", "memory_search"]);
     assert_eq!(names(&[Pack::Sql]).await, ["sql_execute", "sql_query", "sql_schema"]);
+    assert_eq!(
+        names(&[Pack::Itself]).await,
+        ["checkpoint_create", "checkpoint_delete", "checkpoint_list", "checkpoint_restore", "tenant_status"]
+    );
     assert_eq!(names(&[]).await, Vec::<String>::new());
+}
+
+/// By class, and of those what a token names.
+#[tokio::test]
+async fn the_packs_of_a_class_are_its_own() {
+    let host = plain(&["plain"], |settings| {
+        let class = freehold::Overrides::default().with("packs", json!(["kv", "self"]));
+        settings.limits.class.insert("small".to_owned(), class);
+    });
+    host.create_tenant_of("small", "small").expect("a new tenant");
+    let names = async |token: &str| -> Vec<String> {
+        let answer = Ask::modern("tools/list", json!({})).bearer(token).send(&host).await.json();
+        let tools = answer["result"]["tools"].as_array().expect("tools");
+        tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let token = |tenant: &str, scope: &str| {
+        host.token_with(tenant, scope, std::time::Duration::from_secs(600)).expect("a token")
+    };
+    let of_class = names(&token("small", "read write")).await;
+    assert_eq!(of_class.len(), 9, "{of_class:?}");
+    assert!(of_class.iter().all(|name| !name.starts_with("sql")), "{of_class:?}");
+    assert_eq!(names(&token("plain", "read write")).await.len(), 21);
+    assert_eq!(names(&token("small", "read")).await, ["checkpoint_list", "kv_get", "kv_list", "tenant_status"]);
+    assert_eq!(names(&token("small", "tool:checkpoint_create")).await, ["checkpoint_create"]);
+    let missing = soon(host.call("small", "sql_query", json!({ "sql": "SELECT 1" }))).await;
+    assert!(missing["error"].is_object(), "{missing}");
+    let other = soon(host.call("small", "checkpoint_restore", json!({ "bookmark": "x" }))).await;
+    assert!(refusal(&other).contains("bookmark"), "{other}");
+    host.close().await;
 }

@@ -8,6 +8,7 @@ mod disk;
 mod inside;
 mod kill;
 mod ledger;
+mod restore;
 mod seed;
 #[expect(dead_code, reason = "the integration tests use what is not used here")]
 #[path = "../it/support/mod.rs"]

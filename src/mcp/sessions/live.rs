@@ -13,7 +13,7 @@ use super::super::subscriptions::{ALL_LISTS, notification};
 use super::session::Session;
 use super::{Inner, Watch, records};
 use crate::error::Result;
-use crate::tenant::News;
+use crate::tenant::{Heard, News};
 
 /// Starts what goes on. It ends when the tenant is let go of.
 pub(super) fn tend(sessions: &Arc<Inner>) {
@@ -21,7 +21,7 @@ pub(super) fn tend(sessions: &Arc<Inner>) {
     tokio::spawn(listen(Arc::downgrade(sessions), sessions.tenant.news(), every));
 }
 
-async fn listen(sessions: Weak<Inner>, mut ear: Receiver<News>, every: Duration) {
+async fn listen(sessions: Weak<Inner>, mut ear: Receiver<Heard>, every: Duration) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -31,9 +31,9 @@ async fn listen(sessions: Weak<Inner>, mut ear: Receiver<News>, every: Duration)
         };
         let Some(sessions) = sessions.upgrade() else { return };
         match heard {
-            Some(Ok(news)) => sessions.tell(&[news]).await,
+            Some(Ok(Heard::One(news))) => sessions.tell(&[news]).await,
             // Which changes were missed, nobody knows any more: so all of them.
-            Some(Err(RecvError::Lagged(_))) => sessions.tell_everything().await,
+            Some(Ok(Heard::Everything) | Err(RecvError::Lagged(_))) => sessions.tell_everything().await,
             Some(Err(RecvError::Closed)) => return,
             None => sessions.sweep().await,
         }

@@ -1,9 +1,11 @@
 //! `_fh_memory`: notes, found by their words, their tags and their age.
 
+mod signposts;
 mod words;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use self::signposts::Words;
 use crate::config::Limits;
 use crate::db::{forgetting, overwriting};
 use crate::error::{Error, Result};
@@ -90,6 +92,7 @@ pub(crate) fn save(conn: &Connection, limits: &Limits, now: u64, note: NewNote) 
             words::indexed(&tags.join(" ")),
         ))?;
         flush(conn)?;
+        signposts::go_on(conn)?;
         Ok(id)
     })
 }
@@ -169,18 +172,21 @@ pub(crate) fn list(
     Ok((told, false))
 }
 
-/// Erases the note `id` from the file, its index and its log; whether it was there. What may stay, until FTS5
-/// next merges: the beginning of one of its words, where it tells two pages of the index apart.
+/// Erases the note `id` from the file, its index and its log; whether it was there. Checkpoints from before keep it,
+/// as they keep everything.
 pub(crate) fn forget(conn: &Connection, id: i64) -> Result<bool> {
     let mut found = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM _fh_memory AS m WHERE m.id = ?1"))?;
     let Some(gone) = found.query_row([id], note).optional()? else { return Ok(false) };
+    let (text, tags) = (words::indexed(&gone.text), words::indexed(&gone.tags.join(" ")));
+    let gone = Words::of(conn, [&text, &tags])?;
     forgetting(conn, || {
         conn.prepare_cached(
             "INSERT INTO _fh_memory_word (_fh_memory_word, rowid, text, tags) VALUES ('delete', ?1, ?2, ?3)",
         )?
-        .execute((id, words::indexed(&gone.text), words::indexed(&gone.tags.join(" "))))?;
+        .execute((id, text, tags))?;
         conn.prepare_cached("DELETE FROM _fh_memory WHERE id = ?1")?.execute([id])?;
         flush(conn)?;
+        gone.pull_out(conn)?;
         Ok(true)
     })
 }

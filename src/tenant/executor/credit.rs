@@ -17,11 +17,13 @@ pub(crate) struct Credit {
     origin: Instant,
     /// Nanoseconds after `origin`.
     empty_at: AtomicU64,
+    /// Nanoseconds computed that nobody has counted yet.
+    computed: AtomicU64,
 }
 
 impl Default for Credit {
     fn default() -> Self {
-        Self { origin: Instant::now(), empty_at: AtomicU64::new(0) }
+        Self { origin: Instant::now(), empty_at: AtomicU64::new(0), computed: AtomicU64::new(0) }
     }
 }
 
@@ -35,12 +37,22 @@ impl Credit {
     pub(super) fn charge<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = thread_cpu();
         let done = work();
-        let cost = SHARE * nanos(thread_cpu().saturating_sub(begun));
+        let took = nanos(thread_cpu().saturating_sub(begun));
+        self.computed.fetch_add(took, Ordering::Relaxed);
+        let cost = SHARE * took;
         let now = self.now();
         let book = |empty_at: u64| Some(empty_at.max(now) + cost);
         // Never refuses, for `book` never does.
         let _ = self.empty_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, book);
         done
+    }
+
+    /// What was computed since it was last asked, in whole microseconds.
+    pub(crate) fn take_computed_us(&self) -> u64 {
+        let computed = self.computed.load(Ordering::Relaxed);
+        let whole = computed / 1_000;
+        self.computed.fetch_sub(whole * 1_000, Ordering::Relaxed);
+        whole
     }
 
     fn now(&self) -> u64 {

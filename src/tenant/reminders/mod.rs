@@ -15,6 +15,7 @@ use crate::db::Mode;
 use crate::error::{Error, Result};
 
 pub(crate) use fire::{OnReminder, fire};
+pub(in crate::tenant) use store::next as first_due;
 pub(crate) use when::said;
 
 /// The resource that changes when a message comes in.

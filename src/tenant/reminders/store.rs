@@ -20,7 +20,7 @@ const LONGEST_WAIT: i64 = 3_600_000;
 const COLUMNS: &str = "id, message, payload, rule, due_at, attempts";
 
 /// When the first reminder wants its tenant opened. A cancelled one counts until its time.
-pub(super) fn next(conn: &Connection) -> Result<Option<i64>> {
+pub(in crate::tenant) fn next(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn.prepare_cached("SELECT min(try_at) FROM _fh_reminder")?.query_row([], |row| row.get(0))?)
 }
 

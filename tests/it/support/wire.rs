@@ -177,8 +177,12 @@ pub(crate) fn rpc(method: &str, params: &Value) -> String {
 
 /// What an older client sends first.
 pub(crate) fn initialize(version: &str) -> Ask {
+    initialize_able(version, &json!({}))
+}
+
+fn initialize_able(version: &str, able: &Value) -> Ask {
     let client = json!({ "name": "it", "version": "0" });
-    Ask::post(rpc("initialize", &json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": client })))
+    Ask::post(rpc("initialize", &json!({ "protocolVersion": version, "capabilities": able, "clientInfo": client })))
 }
 
 /// An open session of an older client.
@@ -191,8 +195,13 @@ pub(crate) struct Session {
 impl Session {
     /// Opens one as `tenant` does.
     pub(crate) async fn open(host: &TestHost, tenant: &str, version: &str) -> Self {
+        Self::open_able(host, tenant, version, json!({})).await
+    }
+
+    /// The same of a client with these capabilities.
+    pub(crate) async fn open_able(host: &TestHost, tenant: &str, version: &str, able: Value) -> Self {
         let token = host.token(tenant).expect("a token");
-        let opened = initialize(version).bearer(&token).send(host).await;
+        let opened = initialize_able(version, &able).bearer(&token).send(host).await;
         assert_eq!(opened.status, 200, "{opened:?}");
         let session = Self { id: opened.header("mcp-session-id").to_owned(), version: version.to_owned(), token };
         let ready = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
