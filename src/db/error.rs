@@ -62,6 +62,8 @@ fn of_code(code: ErrorCode, text: Option<String>, error: rusqlite::Error) -> Err
         ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => {
             (ErrorKind::Invalid, said)
         }
+        // A function that the authorizer denies.
+        ErrorCode::Unknown if said.starts_with("not authorized") => (ErrorKind::Forbidden, said),
         // Said before anybody is asked whether it may run.
         ErrorCode::Unknown if said.starts_with("cannot VACUUM") => (
             ErrorKind::Forbidden,

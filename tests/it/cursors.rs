@@ -42,14 +42,14 @@ async fn happen(host: &TestHost, what: Meanwhile, last: &mut i64) {
 }
 
 /// All pages of `limit` rows, and how often each row of the beginning was told.
-async fn read(host: &TestHost, limit: usize, between: &[Meanwhile]) -> (BTreeMap<i64, usize>, bool) {
+async fn read(host: &TestHost, sql: &str, limit: usize, between: &[Meanwhile]) -> (BTreeMap<i64, usize>, bool) {
     execute(host, "DELETE FROM t".to_owned()).await;
     let fill = "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT 10 UNION ALL SELECT n + 10 FROM c WHERE n < 300) SELECT n, '' FROM c";
     execute(host, fill.to_owned()).await;
     let (mut told, mut sorted, mut before, mut last) = (BTreeMap::new(), true, i64::MIN, 300);
     let (mut cursor, mut between) = (Value::Null, between.iter());
     loop {
-        let asked = json!({ "sql": "SELECT n FROM t ORDER BY n", "limit": limit, "cursor": cursor });
+        let asked = json!({ "sql": sql, "limit": limit, "cursor": cursor });
         let page = did(host, "sql_query", asked).await;
         for row in page["rows"].as_array().expect("rows") {
             let n = row[0].as_i64().expect("a number");
@@ -69,7 +69,11 @@ async fn read(host: &TestHost, limit: usize, between: &[Meanwhile]) -> (BTreeMap
     }
 }
 
-fn cases(meanwhile: impl Strategy<Value = Meanwhile>, check: impl Fn(&BTreeMap<i64, usize>, bool) -> bool) {
+/// In the order of the rowid, and in one that is as good as it and has to be sorted.
+const BY_ROWID: &str = "SELECT n, word FROM t ORDER BY n";
+const SORTED: &str = "SELECT n, word FROM t ORDER BY n + 0";
+
+fn cases(sql: &str, meanwhile: impl Strategy<Value = Meanwhile>, check: impl Fn(&BTreeMap<i64, usize>, bool) -> bool) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let host = runtime.block_on(async {
@@ -81,7 +85,7 @@ fn cases(meanwhile: impl Strategy<Value = Meanwhile>, check: impl Fn(&BTreeMap<i
     let story = (1_usize..12, prop::collection::vec(meanwhile, 0..30));
     let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&story, |(limit, between)| {
-        let (told, sorted) = runtime.block_on(read(&host, limit, &between));
+        let (told, sorted) = runtime.block_on(read(&host, sql, limit, &between));
         prop_assert!(check(&told, sorted), "{told:?}, sorted: {sorted}");
         Ok(())
     });
@@ -93,26 +97,84 @@ fn place() -> impl Strategy<Value = i64> {
     (1_i64..=30).prop_map(|n| n * 10)
 }
 
-/// Where nobody adds or removes rows before it, a cursor of `sql_query` tells each row once.
+/// A cursor that stands at a rowid: whatever comes and goes, what stays is told once.
+#[test]
+fn rows_that_stay_are_told_once_whatever_comes_and_goes() {
+    // Those that go end in 50, so that the others can be counted.
+    let gone = (0_i64..6).prop_map(|n| n * 50 + 50);
+    let meanwhile = prop_oneof![
+        Just(Meanwhile::Append),
+        place().prop_map(Meanwhile::Change),
+        Just(Meanwhile::Elsewhere),
+        gone.prop_map(Meanwhile::Delete),
+        place().prop_map(Meanwhile::Insert),
+    ];
+    cases(BY_ROWID, meanwhile, |told, sorted| {
+        let stay = (1..=30).map(|n| n * 10).filter(|n| n % 50 != 0).all(|n| told.get(&n) == Some(&1));
+        sorted && stay && told.values().all(|times| *times == 1)
+    });
+}
+
+/// Where nobody adds or removes rows before it, any cursor of `sql_query` tells each row once.
 #[test]
 fn rows_that_keep_their_places_are_told_once() {
     let meanwhile =
         prop_oneof![Just(Meanwhile::Append), place().prop_map(Meanwhile::Change), Just(Meanwhile::Elsewhere)];
-    cases(meanwhile, |told, sorted| sorted && told.len() == 30 && told.values().all(|times| *times == 1));
+    cases(SORTED, meanwhile, |told, sorted| sorted && told.len() == 30 && told.values().all(|times| *times == 1));
 }
 
 /// Where rows are removed, none comes twice, and the order stands.
 #[test]
 fn removed_rows_make_none_come_twice() {
     let meanwhile = prop_oneof![Just(Meanwhile::Append), place().prop_map(Meanwhile::Delete)];
-    cases(meanwhile, |told, sorted| sorted && told.values().all(|times| *times == 1));
+    cases(SORTED, meanwhile, |told, sorted| sorted && told.values().all(|times| *times == 1));
 }
 
 /// Where rows are added, none is passed over.
 #[test]
 fn added_rows_make_none_be_passed_over() {
     let meanwhile = prop_oneof![Just(Meanwhile::Append), place().prop_map(Meanwhile::Insert)];
-    cases(meanwhile, |told, _| told.len() == 30);
+    cases(SORTED, meanwhile, |told, _| told.len() == 30);
+}
+
+/// Each page begins where the last one ended, in every shape that such a statement has.
+#[tokio::test]
+async fn all_rows_come_by_cursor_whatever_the_statement() {
+    let host = plain(&["a"], |_| {});
+    execute(&host, "CREATE TABLE t (n INTEGER PRIMARY KEY, word TEXT)".to_owned()).await;
+    let fill = "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT -20 UNION ALL SELECT n + 1 FROM c WHERE n < 20) SELECT n, 'w' || n % 3 FROM c";
+    execute(&host, fill.to_owned()).await;
+    for (sql, rows) in [
+        ("SELECT n FROM t", 41),
+        ("SELECT word, n FROM t ORDER BY n DESC", 41),
+        ("SELECT n FROM t; -- the end", 41),
+        ("SELECT n FROM t -- the end", 41),
+        ("SELECT n FROM t LIMIT 17", 17),
+        ("SELECT n FROM t ORDER BY n DESC LIMIT 17 OFFSET 3", 17),
+        ("SELECT n AS \"a \"\"b\"\"\" FROM t WHERE n > ?", 25),
+        ("SELECT DISTINCT word FROM t", 5),
+        ("SELECT word, count(*) FROM t GROUP BY word ORDER BY 2, 1", 5),
+        ("SELECT n FROM t ORDER BY abs(n), n", 41),
+        ("SELECT a.n FROM t AS a JOIN t AS b ON b.n = a.n + 1", 40),
+        ("VALUES (1), (2), (3), (4), (5)", 5),
+    ] {
+        let params = if sql.contains('?') { json!([-5]) } else { json!([]) };
+        let whole = did(&host, "sql_query", json!({ "sql": sql, "params": params })).await;
+        let (mut paged, mut cursor) = (Vec::new(), Value::Null);
+        loop {
+            let asked = json!({ "sql": sql, "params": params, "limit": 2, "cursor": cursor });
+            let page = did(&host, "sql_query", asked).await;
+            assert_eq!(page["columns"], whole["columns"], "{sql}");
+            paged.extend(page["rows"].as_array().expect("rows").iter().cloned());
+            if page["next_cursor"].is_null() {
+                break;
+            }
+            cursor = page["next_cursor"].clone();
+        }
+        assert_eq!(&paged, whole["rows"].as_array().expect("rows"), "{sql}");
+        assert_eq!(paged.len(), rows, "{sql}");
+    }
+    host.close().await;
 }
 
 /// A cursor of `kv_list` stands at a key: whatever comes and goes, what stays is told once.

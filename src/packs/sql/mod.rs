@@ -2,6 +2,7 @@
 
 mod execute;
 mod params;
+mod place;
 mod query;
 mod schema;
 mod value;
@@ -9,9 +10,10 @@ mod value;
 use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::{tool, tool_router};
 
+use self::place::Place;
 use super::Packs;
 use crate::db::Mode;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tenant::Tenant;
 
 #[tool_router(router = sql_tools, vis = "pub(super)")]
@@ -27,13 +29,13 @@ impl Packs {
         let limits = tenant.limits().clone();
         let question = query.question();
         let question = question.each_ref().map(Vec::as_slice);
-        let skip = match &query.cursor {
-            Some(cursor) => place(&tenant.unseal(&question, cursor).await?)?,
-            None => 0,
+        let place = match &query.cursor {
+            Some(cursor) => Place::from_bytes(&tenant.unseal(&question, cursor).await?)?,
+            None => Place::Skip(0),
         };
-        let (mut page, next) = tenant.read_as(Mode::Tenant, move |conn| query.run(conn, &limits, skip)).await?;
+        let (mut page, next) = tenant.read_as(Mode::Tenant, move |conn| query.run(conn, &limits, place)).await?;
         if let Some(next) = next {
-            page.next_cursor = Some(tenant.seal(&question, &(next as u64).to_be_bytes()).await?);
+            page.next_cursor = Some(tenant.seal(&question, &next.to_bytes()).await?);
         }
         Ok(Json(page))
     }
@@ -68,11 +70,6 @@ impl Packs {
         // With an agent's rights: its tables may hold expressions of its own.
         tenant.read_as(Mode::Tenant, move |conn| found.look(conn).map(|()| Json(found))).await
     }
-}
-
-fn place(sealed: &[u8]) -> Result<usize> {
-    let place = sealed.try_into().map(u64::from_be_bytes).ok().and_then(|place| usize::try_from(place).ok());
-    place.ok_or_else(|| Error::internal("a cursor that was sealed here holds no place"))
 }
 
 /// The tables and views of `tenant`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::params::Params;
+use super::place::{Place, last_of, rest_of, rowid_column};
 use super::value::{json_bytes, to_json};
 use crate::config::Limits;
 use crate::db::check_statement;
@@ -38,14 +39,26 @@ pub(super) struct Page {
 }
 
 impl Query {
-    /// The page behind the first `skip` rows, and where the next one begins. Run anew for every page, so that
-    /// nothing is held between calls: rows keep their places as long as the statement orders them and nobody
-    /// adds or removes one before them. A page costs what all before it cost, within the statement's deadline.
-    pub(super) fn run(self, conn: &Connection, limits: &Limits, skip: usize) -> Result<(Page, Option<usize>)> {
+    /// The page that begins at `place`, and where the next one does. Run anew for every page, so that nothing is
+    /// held between calls. Where rows come in the order of a rowid that is told, a page goes on behind it; else
+    /// behind as many rows, which keep their places as long as the statement orders them and nobody adds or removes
+    /// one before them, and it costs what all before it cost, within the statement's deadline.
+    pub(super) fn run(self, conn: &Connection, limits: &Limits, place: Place) -> Result<(Page, Option<Place>)> {
         let mut statement = only_statement(conn, &self.sql)?;
         if !statement.readonly() {
             return Err(Error::new(ErrorKind::Forbidden, "sql_query only reads: use sql_execute to change data"));
         }
+        let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let skip = match place {
+            Place::Skip(rows) => usize::try_from(rows).unwrap_or(usize::MAX),
+            Place::Behind { column, ascending, last } => {
+                let gone =
+                    || Error::invalid("the table has changed since this cursor was given: begin again without it");
+                let rest = rest_of(&self.sql, &columns, column, ascending, last).ok_or_else(gone)?;
+                statement = only_statement(conn, &rest).map_err(|error| gone().with_source(error))?;
+                0
+            }
+        };
         self.params.bind(&mut statement)?;
         let asked = match self.limit.map(usize::try_from) {
             Some(Err(_) | Ok(0)) => return Err(Error::invalid("limit is below 1: ask for 1 row or more")),
@@ -54,8 +67,25 @@ impl Query {
         };
         let most = Most { rows: limits.result_rows.min(asked), ..Most::of(limits) };
         let (rows, more) = rows(&mut statement, skip, most)?;
-        let next = more.then_some(skip + rows.len());
-        let columns = statement.column_names().into_iter().map(str::to_owned).collect();
+        let behind = match place {
+            Place::Behind { column, ascending, .. } => Some((column, ascending)),
+            // Before the first page nothing is known; on a further one it was looked for.
+            Place::Skip(0) if more => rowid_column(conn, &self.sql, &columns).filter(|(column, ascending)| {
+                // What stands behind the statement, a comment say, may keep it from being a part of another.
+                rest_of(&self.sql, &columns, *column, *ascending, 0)
+                    .is_some_and(|rest| only_statement(conn, &rest).is_ok())
+            }),
+            Place::Skip(_) => None,
+        };
+        let behind = behind.and_then(|(column, ascending)| {
+            Some(Place::Behind { column, ascending, last: last_of(&rows, column, ascending)? })
+        });
+        let next = match (behind, place) {
+            _ if !more => None,
+            (Some(behind), _) => Some(behind),
+            (None, Place::Skip(_)) => Some(Place::Skip((skip + rows.len()) as u64)),
+            (None, Place::Behind { .. }) => return Err(Error::internal("rows by rowid came out of order")),
+        };
         Ok((Page { columns, rows, next_cursor: None }, next))
     }
 
