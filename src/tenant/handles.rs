@@ -5,7 +5,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use aws_lc_rs::rand;
 use rusqlite::{Connection, Transaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::Tenant;
 use crate::db::Mode;
 use crate::error::{Error, ErrorKind, Result};
+use crate::random;
 use crate::store::handle::{self, Whose};
 
 /// How far the file may be behind about when a handle was used: a read should cost no commit.
@@ -195,7 +195,5 @@ fn value_of<T: DeserializeOwned>(text: &str) -> Result<T> {
 
 /// 128 random bits. That it is its owner's is checked all the same.
 fn fresh_id() -> Result<String> {
-    let mut bytes = [0; 16];
-    rand::fill(&mut bytes).map_err(|_| Error::internal("no randomness for an id"))?;
-    Ok(format!("h-{:032x}", u128::from_be_bytes(bytes)))
+    Ok(format!("h-{:032x}", u128::from_be_bytes(random::bytes()?)))
 }

@@ -142,7 +142,7 @@ fn added_rows_make_none_be_passed_over() {
 async fn all_rows_come_by_cursor_whatever_the_statement() {
     let host = plain(&["a"], |_| {});
     execute(&host, "CREATE TABLE t (n INTEGER PRIMARY KEY, word TEXT)".to_owned()).await;
-    let fill = "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT -20 UNION ALL SELECT n + 1 FROM c WHERE n < 20) SELECT n, 'w' || n % 3 FROM c";
+    let fill = "INSERT INTO t WITH RECURSIVE c(n) AS (SELECT -20 UNION ALL SELECT n + 1 FROM c WHERE n < 20) SELECT n, 'w' || (n % 3) FROM c";
     execute(&host, fill.to_owned()).await;
     for (sql, rows) in [
         ("SELECT n FROM t", 41),

@@ -7,17 +7,8 @@ agent_session() {
     >"$work/agent.stdout" 2>"$work/agent.stderr" &
   local agent=$!
   echo "$agent" >"$work/agent.pid"
-  for _ in $(seq 150); do
-    url=$(sed -nE 's#^listening on (http://127\.0\.0\.1:[0-9]+/mcp)$#\1#p' "$work/agent.stdout")
-    [[ -n $url ]] && break
-    kill -0 "$agent" 2>/dev/null || break
-    sleep 0.2
-  done
-  if [[ -z $url ]]; then
-    echo "the agent's server did not say where it listens; it wrote:" >&2
-    tail -n 30 "$work/agent.stdout" "$work/agent.stderr" >&2
-    return 1
-  fi
+  listening "$agent" "$work/agent.stdout" "$work/agent.stderr"
+  url=http://$address/mcp
   local generation tenants=(acme globex) nth=0
   for generation in modern legacy; do
     tenant=${tenants[$nth]} nth=$((nth + 1))
