@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::news::USAGE;
 use super::reminders::first_due;
 use super::{Handle, Tenant};
 use crate::auth::Scope;
@@ -27,11 +28,13 @@ impl Handle {
     pub(crate) async fn checkpoint(&self, kind: CheckpointKind, label: Option<String>) -> Result<Checkpoint> {
         let one = self.one_at_a_time()?;
         let (checkpoints, limits, now) = (self.0.checkpoints.clone(), self.limits().clone(), self.now_ms());
-        self.run(move || {
+        let create = move || {
             let _one = one;
             checkpoints.create(kind, label.as_deref(), now, &limits)
-        })
-        .await
+        };
+        let made = self.run(create).await?;
+        self.notify(USAGE);
+        Ok(made)
     }
 
     /// The tenant's checkpoints, the newest first.
@@ -49,7 +52,9 @@ impl Handle {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): there is none of that name.
     pub(crate) async fn delete_checkpoint(&self, bookmark: Bookmark) -> Result<()> {
         let checkpoints = self.0.checkpoints.clone();
-        self.run(move || checkpoints.delete(bookmark)).await
+        self.run(move || checkpoints.delete(bookmark)).await?;
+        self.notify(USAGE);
+        Ok(())
     }
 
     /// Puts the tenant back to a checkpoint, with a checkpoint of what it replaces before it. Writes wait meanwhile,

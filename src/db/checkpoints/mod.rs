@@ -84,7 +84,8 @@ impl Checkpoints {
     pub(super) fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
-            if path.extension().is_none_or(|ending| ending != ENDING) {
+            // With what SQLite puts beside a file.
+            if path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| ending.starts_with(DRAFT)) {
                 let _ = fs::remove_file(path);
             }
         }

@@ -20,12 +20,11 @@ use crate::tenant::Tenant;
 impl Packs {
     /// Read from this account's private SQLite database with one SELECT. Returns columns and rows. When
     /// more rows exist, `next_cursor` is set: call again with the same sql and params and that cursor.
-    #[tool(annotations(title = "Query SQL", read_only_hint = true, open_world_hint = false))]
-    async fn sql_query(
-        &self,
-        tenant: Tenant,
-        Parameters(query): Parameters<query::Query>,
-    ) -> Result<Json<query::Page>> {
+    #[tool(
+        annotations(title = "Query SQL", read_only_hint = true, open_world_hint = false),
+        output_schema = rmcp::handler::server::tool::schema_for_output::<query::Page>()
+    )]
+    async fn sql_query(&self, tenant: Tenant, Parameters(query): Parameters<query::Query>) -> Result<query::Answer> {
         let limits = tenant.limits().clone();
         let question = query.question();
         let question = question.each_ref().map(Vec::as_slice);
@@ -33,11 +32,11 @@ impl Packs {
             Some(cursor) => Place::from_bytes(&tenant.unseal(&question, cursor).await?)?,
             None => Place::Skip(0),
         };
-        let (mut page, next) = tenant.read_as(Mode::Tenant, move |conn| query.run(conn, &limits, place)).await?;
-        if let Some(next) = next {
-            page.next_cursor = Some(tenant.seal(&question, &next.to_bytes()).await?);
+        let (page, next) = tenant.read_as(Mode::Tenant, move |conn| query.run(conn, &limits, place)).await?;
+        match next {
+            Some(next) => Ok(page.with_cursor(tenant.seal(&question, &next.to_bytes()).await?)),
+            None => Ok(page),
         }
-        Ok(Json(page))
     }
 
     /// Change this account's private SQLite database. All statements run in one transaction: either all

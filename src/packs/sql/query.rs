@@ -1,10 +1,13 @@
 //! `sql_query`: one reading statement, a page at a time.
 
+use rmcp::ErrorData;
+use rmcp::handler::server::tool::IntoCallToolResult;
+use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
 use rmcp::schemars::{self, JsonSchema};
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::{Batch, Connection, Statement};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::params::Params;
 use super::place::{Place, last_of, rest_of, rowid_column};
@@ -27,7 +30,7 @@ pub(super) struct Query {
     pub(super) cursor: Option<String>,
 }
 
-/// A page of rows.
+/// A page of rows: what [`Answer`] holds, as its schema tells it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Page {
     /// Column names, in the order of the values in a row.
@@ -35,7 +38,43 @@ pub(super) struct Page {
     rows: Vec<Vec<Value>>,
     /// Set when there are more rows: pass it as `cursor`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) next_cursor: Option<String>,
+    next_cursor: Option<String>,
+}
+
+/// A page, written where it was read: on a thread for SQL, once, with no copy of its values.
+#[derive(Debug)]
+pub(super) struct Answer {
+    text: String,
+    content: Map<String, Value>,
+}
+
+impl Answer {
+    fn of(columns: Vec<String>, rows: Vec<Vec<Value>>) -> Self {
+        let rows = Value::Array(rows.into_iter().map(Value::Array).collect());
+        let content = Map::from_iter([("columns".to_owned(), columns.into()), ("rows".to_owned(), rows)]);
+        let content = Value::Object(content);
+        let text = content.to_string();
+        let Value::Object(content) = content else { return Self { text, content: Map::new() } };
+        Self { text, content }
+    }
+
+    /// The same with where the next page begins: of letters that JSON writes as they are.
+    pub(super) fn with_cursor(mut self, cursor: String) -> Self {
+        self.text.pop();
+        self.text.push_str(",\"next_cursor\":\"");
+        self.text.push_str(&cursor);
+        self.text.push_str("\"}");
+        self.content.insert("next_cursor".to_owned(), cursor.into());
+        self
+    }
+}
+
+impl IntoCallToolResult for Answer {
+    fn into_call_tool_result(self) -> Result<CallToolResponse, ErrorData> {
+        let mut result = CallToolResult::success(vec![ContentBlock::text(self.text)]);
+        result.structured_content = Some(Value::Object(self.content));
+        Ok(result.into())
+    }
 }
 
 impl Query {
@@ -43,7 +82,7 @@ impl Query {
     /// held between calls. Where rows come in the order of a rowid that is told, a page goes on behind it; else
     /// behind as many rows, which keep their places as long as the statement orders them and nobody adds or removes
     /// one before them, and it costs what all before it cost, within the statement's deadline.
-    pub(super) fn run(self, conn: &Connection, limits: &Limits, place: Place) -> Result<(Page, Option<Place>)> {
+    pub(super) fn run(self, conn: &Connection, limits: &Limits, place: Place) -> Result<(Answer, Option<Place>)> {
         let mut statement = only_statement(conn, &self.sql)?;
         if !statement.readonly() {
             return Err(Error::new(ErrorKind::Forbidden, "sql_query only reads: use sql_execute to change data"));
@@ -86,7 +125,7 @@ impl Query {
             (None, Place::Skip(_)) => Some(Place::Skip((skip + rows.len()) as u64)),
             (None, Place::Behind { .. }) => return Err(Error::internal("rows by rowid came out of order")),
         };
-        Ok((Page { columns, rows, next_cursor: None }, next))
+        Ok((Answer::of(columns, rows), next))
     }
 
     /// What a cursor belongs to: this statement with these values.
