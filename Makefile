@@ -1,6 +1,6 @@
 # What a newcomer types. Everything that a target needs and that is not Rust's own, it installs or names.
 
-.PHONY: serve test bench lint unit doc clients transcript conformance proxies browser oauth slow deny
+.PHONY: serve test bench lint unit doc clients transcript conformance proxies rolling deploy-check docs browser oauth slow deny
 
 # Where cargo puts what the tests with foreign programs start.
 EXAMPLES = $$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
@@ -46,6 +46,20 @@ conformance:
 proxies:
 	cargo build
 	cd $(EXAMPLES)/.. && bash $(CURDIR)/tests/clients/proxies/run.sh freehold
+
+# One process replaces another behind HAProxy while the official SDK's agents write. RATE=200 for more of them.
+rolling:
+	cargo build
+	cd $(EXAMPLES)/.. && bash $(CURDIR)/tests/clients/rolling/run.sh freehold
+
+# The files of deploy/, each with the strictest checker that there is for it.
+deploy-check:
+	cargo build
+	cd $(EXAMPLES)/.. && bash $(CURDIR)/tests/deploy/check.sh freehold
+
+# The tables of docs/ from the source; a test says when they are due.
+docs:
+	WRITE_DOCS=1 cargo test --all-features --test it docs::
 
 # A page in a real Chromium that runs the official TypeScript SDK.
 browser:

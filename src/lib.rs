@@ -137,8 +137,8 @@ pub use clock::HeldClock;
 pub use clock::{Clock, SystemClock};
 pub use config::{
     AddressBlock, AllowedOrigin, Arguments, AuditSettings, AuthSettings, Class, ConnectionSettings, CorsSettings,
-    Durability, IssuerSettings, JournalSettings, Limits, Origin, Overrides, Pack, PublicUrl, Settings, TenantMap,
-    TenantSettings, TlsSettings,
+    Durability, IssuerSettings, JournalSettings, Limits, LogFilter, Origin, Overrides, Pack, PublicUrl, Settings,
+    TenantMap, TenantSettings, TlsSettings,
 };
 pub use db::{Bookmark, Checkpoint, CheckpointKind, Migration, Restored};
 pub use drain::Drain;

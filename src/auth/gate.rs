@@ -1,7 +1,7 @@
 //! The way in: a verifier, and what has been taken back since. Whoever verifies, the host's own or an
 //! embedder's, a suspended tenant stays out.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -18,7 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who may come in, and until when.
 pub(crate) struct Gate {
-    verifier: Arc<dyn Authenticate>,
+    /// The one of the moment: settings that are read again may bring another.
+    verifier: RwLock<Arc<dyn Authenticate>>,
     standing: watch::Receiver<Arc<Standing>>,
     clock: Arc<dyn Clock>,
 }
@@ -29,7 +30,18 @@ impl Gate {
         standing: watch::Receiver<Arc<Standing>>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { verifier, standing, clock }
+        Self { verifier: RwLock::new(verifier), standing, clock }
+    }
+
+    /// Verifies with `verifier` from now on. Streams that are open end within a second if it does not vouch for
+    /// their callers.
+    pub(crate) fn replace(&self, verifier: Arc<dyn Authenticate>) {
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = verifier;
+    }
+
+    /// What verifies at the moment.
+    pub(crate) fn verifier(&self) -> Arc<dyn Authenticate> {
+        Arc::clone(&self.verifier.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The caller behind `token`. `may_work` is asked before a token is verified that was not verified before.
@@ -38,11 +50,12 @@ impl Gate {
     /// As [`Authenticate::authenticate`]; [`crate::ErrorKind::Forbidden`] when the tenant is suspended; what
     /// `may_work` says.
     pub(crate) async fn admit(&self, token: &str, may_work: impl FnOnce() -> Result<()>) -> Result<Principal> {
-        let principal = match self.verifier.recall(token) {
+        let verifier = self.verifier();
+        let principal = match verifier.recall(token) {
             Some(principal) => principal,
             None => {
                 may_work()?;
-                self.verifier.authenticate(token).await?
+                verifier.authenticate(token).await?
             }
         };
         self.standing.borrow().check(&principal)?;
@@ -51,7 +64,7 @@ impl Gate {
 
     /// Whether tokens can be verified at all.
     pub(crate) fn is_ready(&self) -> bool {
-        self.verifier.is_ready()
+        self.verifier().is_ready()
     }
 
     /// Returns when `principal` may call no more: its token has ended or was taken back, its tenant was
@@ -60,7 +73,7 @@ impl Gate {
         let mut standing = self.standing.clone();
         loop {
             let good = standing.borrow_and_update().check(&principal).is_ok();
-            if !good || self.is_over(&principal) || !self.verifier.vouches_for(&principal) {
+            if !good || self.is_over(&principal) || !self.verifier().vouches_for(&principal) {
                 return;
             }
             if let Ok(Err(_)) = timeout(LOOK_EVERY, standing.changed()).await {

@@ -63,6 +63,10 @@ pub trait Authenticate: Send + Sync + 'static {
         true
     }
 
+    /// Looks whether what it verifies with has changed, such as a file of keys. Called four times a second, where it
+    /// may block.
+    fn look_again(&self) {}
+
     /// Whether tokens can be verified at all: `/readyz` says 503 until they can.
     fn is_ready(&self) -> bool {
         true

@@ -106,11 +106,6 @@ impl Verifier {
         Ok(Self { issuers, find_api_key: find, clock, remembered: Cache::new(REMEMBERED) })
     }
 
-    /// Reads key files again that have changed. Blocks: for the executor.
-    pub(crate) fn look_again(&self) {
-        self.issuers.iter().for_each(|issuer| issuer.keys.look_again());
-    }
-
     async fn verify(&self, token: &str) -> Result<Principal> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(unauthenticated("too_long"));
@@ -240,6 +235,10 @@ impl Authenticate for Verifier {
         let Some(kid) = &principal.credential().kid else { return true };
         let issuer = self.issuers.iter().find(|issuer| issuer.keys.issuer == principal.issuer());
         issuer.is_some_and(|issuer| issuer.keys.keys().is_some_and(|keys| keys.has(kid)))
+    }
+
+    fn look_again(&self) {
+        self.issuers.iter().for_each(|issuer| issuer.keys.look_again());
     }
 
     fn is_ready(&self) -> bool {

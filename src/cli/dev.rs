@@ -16,14 +16,22 @@ use crate::id::TenantId;
 const TENANTS: [&str; 2] = ["acme", "globex"];
 const TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// Makes what is missing: a key, the two tenants. Further tenants come with their first request.
-pub(super) fn prepare(settings: &mut Settings) -> Result<()> {
+/// Lets in what a first try needs: further tenants come with their first request, and the page under development
+/// may run on any port of this machine.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] when others could come in too.
+pub(super) fn loosen(settings: &mut Settings) -> Result<()> {
     if !settings.listen.ip().is_loopback() {
         return Err(Error::invalid("--dev prints tokens and creates tenants: it serves loopback only"));
     }
     settings.tenants.auto_create = true;
-    // The page under development may run on any port of this machine.
     settings.cors.allowed_origins.extend(AllowedOrigin::loopback());
+    Ok(())
+}
+
+/// Makes what is missing: a key, the two tenants.
+pub(super) fn prepare(settings: &Settings) -> Result<()> {
     let dir = data_dir(settings)?;
     if settings.auth.hs256_secret_file.is_none() && list_keys(&dir.keys())?.is_empty() {
         generate_key(&dir.keys())?;

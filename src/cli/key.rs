@@ -15,7 +15,13 @@ pub(super) enum KeyCommand {
     /// Make an Ed25519 key and print its name; the first one made signs, later ones only verify at first
     ///
     /// Example: freehold key generate
-    Generate(Place),
+    Generate {
+        #[command(flatten)]
+        place: Place,
+        /// Only if there is none yet: for scripts that prepare a host
+        #[arg(long)]
+        if_none: bool,
+    },
     /// Put a fresh key on top of those that seal questions to users on their way; what is on its way still opens.
     /// A running server takes it up at its next start
     ///
@@ -53,7 +59,8 @@ pub(super) enum KeyCommand {
 
 pub(super) fn run(command: &KeyCommand) -> Result<()> {
     match command {
-        KeyCommand::Generate(place) => change(place, "key.generate", generate_key),
+        KeyCommand::Generate { place, if_none: true } if has_keys(place)? => Ok(()),
+        KeyCommand::Generate { place, .. } => change(place, "key.generate", generate_key),
         KeyCommand::Promote { place, kid } => change(place, "key.promote", |dir| {
             promote_key(dir, kid)?;
             Ok(kid.clone())
@@ -73,6 +80,10 @@ pub(super) fn run(command: &KeyCommand) -> Result<()> {
             keys.iter().try_for_each(say)
         }
     }
+}
+
+fn has_keys(place: &Place) -> Result<bool> {
+    Ok(!list_keys(&data_dir(&place.settings()?)?.keys())?.is_empty())
 }
 
 fn change(place: &Place, event: &str, work: impl FnOnce(&std::path::Path) -> Result<String>) -> Result<()> {

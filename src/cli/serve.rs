@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,8 +13,9 @@ use super::{Place, dev, say};
 use crate::catalog::Catalog;
 use crate::clock::SystemClock;
 use crate::config::{DEFAULT_CLASS, Flags, PublicUrl, Settings, TlsFlags};
+use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{Host, Service, raise_file_limit, serve, stop_signal};
+use crate::host::{Front, Host, Reload, Service, raise_file_limit, serve_behind, stop_signal};
 use crate::id::TenantId;
 use crate::telemetry;
 
@@ -35,6 +38,10 @@ pub(super) struct ServeArgs {
     /// [env: FREEHOLD_BEHIND_PROXY]
     #[arg(long)]
     behind_proxy: bool,
+    /// Wait so long for another process that still has the data directory, such as the one that this one replaces;
+    /// what comes in meanwhile is kept [default: 0s, env: FREEHOLD_WAIT_FOR_LOCK]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait_for_lock: Option<Duration>,
     /// The certificate chain, PEM, to speak TLS in this process [env: FREEHOLD_TLS__CERT_FILE]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -60,11 +67,20 @@ pub(super) fn run(host: Host, args: &ServeArgs) -> Result<()> {
         listen: args.listen,
         public_url: args.public_url.clone(),
         data_dir: None,
+        wait_for_lock: args.wait_for_lock,
         behind_proxy: args.behind_proxy.then_some(true),
         tls: TlsFlags { cert_file: args.tls_cert.clone(), key_file: args.tls_key.clone() },
     };
-    let settings = args.place.settings_with(flags)?;
-    telemetry::start();
+    let (place, dev) = (args.place.clone(), args.dev);
+    let read = move || {
+        let mut settings = place.settings_with(flags.clone())?;
+        if dev {
+            dev::loosen(&mut settings)?;
+        }
+        Ok(settings)
+    };
+    let settings = read()?;
+    telemetry::start(&settings.log);
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -75,15 +91,15 @@ pub(super) fn run(host: Host, args: &ServeArgs) -> Result<()> {
             Transport::Http if args.tenant.is_some() => {
                 Err(Error::invalid("--tenant is for --transport stdio: over HTTP the token names the tenant"))
             }
-            Transport::Http => http(host, settings, args.dev).await,
+            Transport::Http => http(host, settings, args.dev, Reload::watch(read)?).await,
             Transport::Stdio => stdio(host, settings, args.tenant.clone()).await,
         }
     })
 }
 
-async fn http(host: Host, mut settings: Settings, dev: bool) -> Result<()> {
+async fn http(host: Host, mut settings: Settings, dev: bool, reload: Reload) -> Result<()> {
     if dev {
-        dev::prepare(&mut settings)?;
+        dev::prepare(&settings)?;
     }
     raise_open_files(&settings);
     let stop = stop_signal()?;
@@ -93,13 +109,22 @@ async fn http(host: Host, mut settings: Settings, dev: bool) -> Result<()> {
     })?;
     // Port 0 asked for any: from here on it is the one that was given.
     settings.listen = listener.local_addr().map_err(|error| Error::internal("no address").with_source(error))?;
-    let service = Service::start(host, &settings, false)?;
+    let front = Front::open(listener, &settings, Drain::default())?;
+    let mut stop = pin!(stop);
+    let started = tokio::select! {
+        started = front.start(host, &settings) => started,
+        () = stop.as_mut() => {
+            front.end().await;
+            return Ok(());
+        }
+    };
+    let service = started?;
     let scheme = if settings.speaks_tls() { "https" } else { "http" };
     say(format_args!("listening on {scheme}://{}/mcp", settings.listen))?;
     if dev {
         dev::greet(&settings)?;
     }
-    serve(listener, service, stop).await
+    serve_behind(front, service, Some(reload), stop).await
 }
 
 /// Takes as many file descriptors as the system allows, and says so if that is too few for what is set.

@@ -64,6 +64,13 @@ pub struct ConnectionSettings {
     /// 5 s with `behind_proxy`, else nothing.
     #[serde(with = "humantime_serde")]
     pub drain_delay: Option<Duration>,
+    /// How long calls that are under way may take to end once stopping has begun; then they are cut.
+    #[serde(with = "humantime_serde")]
+    pub drain_deadline: Duration,
+    /// How long the tenants' files may take to close after that. Whoever kills a process that does not stop has to
+    /// wait for longer than these three together.
+    #[serde(with = "humantime_serde")]
+    pub close_deadline: Duration,
 }
 
 impl Default for ConnectionSettings {
@@ -80,6 +87,8 @@ impl Default for ConnectionSettings {
             handshake_deadline: Duration::from_secs(5),
             handshakes: 512,
             drain_delay: None,
+            drain_deadline: Duration::from_secs(25),
+            close_deadline: Duration::from_secs(30),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::error::Kind;
@@ -20,6 +21,9 @@ pub struct Flags {
     /// `--data-dir`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    /// `--wait-for-lock`
+    #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub wait_for_lock: Option<Duration>,
     /// `--public-url`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicUrl>,
@@ -60,8 +64,7 @@ impl Settings {
             figment = figment.merge(Toml::file_exact(file));
         }
         // These steer the program and are not settings.
-        let environment =
-            Env::prefixed("FREEHOLD_").ignore(&["config", "log", "dev", "transport", "tenant"]).split("__");
+        let environment = Env::prefixed("FREEHOLD_").ignore(&["config", "dev", "transport", "tenant"]).split("__");
         let settings: Self =
             figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(|error| explain(&error))?;
         settings.check()?;

@@ -3,11 +3,13 @@
 
 mod audit;
 mod auth;
+mod change;
 mod class;
 mod edge;
 mod journal;
 mod limits;
 mod load;
+mod log_filter;
 mod origin;
 mod public_url;
 mod tenant_map;
@@ -23,12 +25,14 @@ use serde::{Deserialize, Serialize};
 pub use audit::AuditSettings;
 pub(crate) use auth::fetchable;
 pub use auth::{AuthSettings, IssuerSettings};
+pub(crate) use change::Changes;
 pub(crate) use class::DEFAULT_CLASS;
 pub use class::{Class, Overrides};
 pub use edge::{AddressBlock, ConnectionSettings, CorsSettings, TlsSettings};
 pub use journal::{Arguments, JournalSettings};
 pub use limits::Limits;
 pub(crate) use load::{Flags, TlsFlags};
+pub use log_filter::LogFilter;
 pub use origin::{AllowedOrigin, Origin};
 pub use public_url::PublicUrl;
 pub use tenant_map::TenantMap;
@@ -41,6 +45,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The folder that holds everything: the catalog, the keys and a folder per tenant.
     pub data_dir: RelativePathBuf,
+    /// How long to wait at the start for another process that has `data_dir`, as while it is replaced by this one.
+    /// What comes in meanwhile is kept, from when the other one is about to leave. `"0s"`: not at all.
+    #[serde(with = "humantime_serde")]
+    pub wait_for_lock: Duration,
     /// The address that agents type, without `/mcp`. Sets allowed host, allowed origin and audience.
     pub public_url: Option<PublicUrl>,
     /// Something in front of the host ends TLS: plain HTTP on an address that others reach is meant.
@@ -60,6 +68,8 @@ pub struct Settings {
     pub packs: Vec<Pack>,
     /// Who may call.
     pub auth: AuthSettings,
+    /// Which events are logged: a level, and levels of parts of the program.
+    pub log: LogFilter,
     /// What is recorded of callers and operators.
     pub audit: AuditSettings,
     /// How tenants come to be and how many are open.
@@ -75,6 +85,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             data_dir: RelativePathBuf::from(PathBuf::from("./data")),
+            wait_for_lock: Duration::ZERO,
             public_url: None,
             behind_proxy: false,
             trusted_proxies: None,
@@ -84,6 +95,7 @@ impl Default for Settings {
             durability: Durability::Full,
             packs: vec![Pack::Sql, Pack::Kv, Pack::Memory, Pack::Reminders, Pack::Itself],
             auth: AuthSettings::default(),
+            log: LogFilter::default(),
             audit: AuditSettings::default(),
             tenants: TenantSettings::default(),
             journal: JournalSettings::default(),

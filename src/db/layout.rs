@@ -20,6 +20,38 @@ pub(crate) struct DataDir {
     lock: Option<Arc<Lock>>,
 }
 
+/// Who holds the folder, as the lock file tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// Its process id.
+    pub process: String,
+    /// Whether it is about to let go.
+    pub leaves: bool,
+}
+
+/// The lock file's second line.
+const LEAVING: &str = "leaving\n";
+
+impl Holder {
+    fn of(said: &str) -> Self {
+        let mut lines = said.lines();
+        let process = lines.next().unwrap_or_default().trim().to_owned();
+        Self { process, leaves: lines.next() == Some(LEAVING.trim_end()) }
+    }
+
+    /// Why this process can't have the folder.
+    pub(crate) fn in_the_way(&self) -> Error {
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "the data directory is in use by process {}: stop it first, choose another with --data-dir, or wait \
+                 for it with --wait-for-lock 60s",
+                self.process
+            ),
+        )
+    }
+}
+
 /// Let go of by name and not only by closing: a child that is being started holds its copy of the file for
 /// a moment longer.
 #[derive(Debug)]
@@ -59,6 +91,14 @@ impl DataDir {
     /// # Errors
     /// [`ErrorKind::Conflict`] when another process holds it (the message says which), or as [`DataDir::open`].
     pub(crate) fn claim(root: &Path) -> Result<Self> {
+        Self::try_claim(root)?.map_err(|holder| holder.in_the_way())
+    }
+
+    /// As [`DataDir::claim`], for whoever can wait for the holder.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`].
+    pub(crate) fn try_claim(root: &Path) -> Result<Result<Self, Holder>> {
         let mut dir = Self::open(root)?;
         let unusable = |error| Error::new(ErrorKind::Unavailable, "freehold.lock can't be used").with_source(error);
         let mut file = OpenOptions::new()
@@ -70,20 +110,23 @@ impl DataDir {
             .open(dir.root.join("freehold.lock"))
             .map_err(unusable)?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            // At most a line: the file is ours, but nobody promises that.
-            let _ = file.take(64).read_to_string(&mut holder);
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "the data directory is in use by process {}: stop it first, or choose another with --data-dir",
-                    holder.trim()
-                ),
-            ));
+            let mut said = String::new();
+            // Two lines at most: the file is ours, but nobody promises that.
+            let _ = file.take(64).read_to_string(&mut said);
+            return Ok(Err(Holder::of(&said)));
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
         dir.lock = Some(Arc::new(Lock(file)));
-        Ok(dir)
+        Ok(Ok(dir))
+    }
+
+    /// Tells whoever waits for the folder that this process is about to let go of it.
+    pub(crate) fn leave(&self) {
+        if let Some(lock) = &self.lock
+            && let Err(error) = (&lock.0).write_all(LEAVING.as_bytes())
+        {
+            tracing::warn!(%error, "a process that waits for the data directory can't be told to make ready");
+        }
     }
 
     /// Lets others claim the folder. For the end of everything that wrote to it: a task that has ended may hold

@@ -1,25 +1,24 @@
 //! From settings to a running host: the order in which the pieces come up, read from top to bottom.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Host;
-use super::door::{Housekeeping, gate};
-use super::listen::Tls;
+use super::door::{Callers, Housekeeping};
 use super::residency::residency;
 use super::scheduler::Scheduler;
 use crate::ask::StateKeys;
 use crate::auth::{Gate, tenant_unknown};
 use crate::catalog::{Catalog, Wakes};
 use crate::clock::Clock;
-use crate::config::{Class, DEFAULT_CLASS, Settings};
+use crate::config::{Class, ConnectionSettings, DEFAULT_CLASS, JournalSettings, Settings};
 use crate::db::{DataDir, Database, FileSettings, ReaderThreads};
 use crate::drain::Drain;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Door, Edge};
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted};
@@ -30,58 +29,84 @@ use crate::tenant::{Executor, Handle, Registry, Surroundings};
 /// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
 /// every thread.
 const OPENING_AT_ONCE: usize = 16;
-/// How long work that has begun may take once stopping has.
-const DRAIN_WITHIN: Duration = Duration::from_secs(25);
-
 /// A host that runs. Dropping it closes nothing: call [`Service::close`].
 pub struct Service {
-    gate: Arc<Gate>,
-    tenants: Registry<Hosted>,
+    pub(super) host: Host,
+    pub(super) callers: Callers,
+    pub(super) gate: Arc<Gate>,
+    pub(super) tenants: Registry<Hosted>,
     clock: Arc<dyn Clock>,
     audit: Audit,
     drain: Drain,
-    door: Arc<Door>,
-    pub(super) tls: Option<Arc<Tls>>,
-    pub(super) settings: Settings,
-    dir: DataDir,
+    current: RwLock<Current>,
+    recipe: Arc<RwLock<Arc<Recipe>>>,
+    pub(super) dir: DataDir,
     /// Gone once the host is closed.
     scheduler: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
+/// What other settings replace.
+struct Current {
+    settings: Arc<Settings>,
+    door: Arc<Door>,
+}
+
+impl Current {
+    fn of(settings: Settings) -> Self {
+        Self { door: Arc::new(Door::new(&settings)), settings: Arc::new(settings) }
+    }
+}
+
 impl Service {
+    /// Claims the data directory and starts.
     pub(crate) fn start(host: Host, settings: &Settings, stdio: bool) -> Result<Self> {
-        let dir = DataDir::claim(&settings.data_dir.relative())?;
+        Self::start_in(DataDir::claim(&settings.data_dir.relative())?, host, settings, Drain::default(), stdio)
+    }
+
+    /// Starts in `dir`, which this process has claimed.
+    pub(super) fn start_in(dir: DataDir, host: Host, settings: &Settings, drain: Drain, stdio: bool) -> Result<Self> {
         let log = settings.audit.file.as_ref().map_or_else(|| dir.audit(), |file| file.relative());
         let audit = Audit::start(&log, &settings.audit)?;
         let catalog = Arc::new(Catalog::open(&dir)?);
         // What is nobody's statement has an account of its own.
         let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
-        let gate = gate(&host, settings, &dir, &catalog, &housekeeping, stdio)?;
         let clock = Arc::clone(&host.clock);
-        let around =
-            Surroundings { clock: Arc::clone(&clock), wakes: Arc::new(Wakes::open(&dir)?), journal: settings.journal };
-        let (executor, drain) = (housekeeping.executor.clone(), Drain::default());
-        let on_reminder = host.on_reminder.clone();
-        let tenants = registry(host, settings, dir.clone(), catalog, housekeeping, around.clone(), stdio)?;
+        let callers = Callers { catalog, clock: Arc::clone(&clock), housekeeping };
+        let gate = callers.gate(&host, settings, &dir, stdio)?;
+        let recipe = Arc::new(RwLock::new(Arc::new(Recipe::of(&host, settings, &dir, stdio)?)));
+        let wakes = Arc::new(Wakes::open(&dir)?);
+        let tenants = registry(&host, settings, &dir, &callers, &wakes, Arc::clone(&recipe))?;
         let scheduler = Scheduler {
             tenants: tenants.clone(),
-            wakes: around.wakes,
-            clock: around.clock,
-            executor,
+            wakes,
+            clock: Arc::clone(&clock),
+            executor: callers.housekeeping.executor.clone(),
             drain: drain.clone(),
-            on_reminder,
+            on_reminder: host.on_reminder.clone(),
         };
         let scheduler = Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(scheduler.run()))));
-        let door = Arc::new(Door::new(settings));
-        let tls = Tls::load(&settings.tls)?;
-        Ok(Self { gate, tenants, clock, audit, drain, door, tls, settings: settings.clone(), dir, scheduler })
+        let current = RwLock::new(Current::of(settings.clone()));
+        Ok(Self { host, callers, gate, tenants, clock, audit, drain, current, recipe, dir, scheduler })
+    }
+
+    /// The settings in force.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner).settings)
+    }
+
+    /// Has tenants opened by `recipe` and requests answered by `settings` from now on: those of routers made from
+    /// now on.
+    pub(super) fn take_up(&self, settings: Settings, recipe: Recipe) {
+        *self.recipe.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(recipe);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::of(settings);
     }
 
     /// The routes of the public listener.
     pub fn router(&self) -> axum::Router {
-        let (gate, clock, door) = (Arc::clone(&self.gate), Arc::clone(&self.clock), Arc::clone(&self.door));
-        let audit = self.audit.clone();
-        Edge::new(gate, self.tenants.clone(), self.drain.clone(), clock, door, audit, &self.settings).router()
+        let (gate, clock, audit) = (Arc::clone(&self.gate), Arc::clone(&self.clock), self.audit.clone());
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let Current { settings, door } = &*current;
+        Edge::new(gate, self.tenants.clone(), self.drain.clone(), clock, Arc::clone(door), audit, settings).router()
     }
 
     /// How stopping is told.
@@ -101,67 +126,111 @@ impl Service {
         self.tenants.get(tenant).await?.endpoint.serve_stdio().await
     }
 
-    /// Refuses what is new, waits for what has begun, ends every stream, closes every file.
+    /// Tells balancers, and a process that waits for the data directory, that this one is about to stop.
+    pub(super) fn announce(&self) {
+        self.drain.announce();
+        self.dir.leave();
+    }
+
+    /// Refuses what is new, waits for what has begun, ends every stream, closes every file. Returns within
+    /// `connections.drain_deadline` and `connections.close_deadline` together.
     pub async fn close(&self) {
+        if let Err(error) = self.let_go().await {
+            tracing::error!(error = error.chain(), "stopping broke off");
+        }
+    }
+
+    /// As [`Service::close`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): some file is not closed. The data directory is this
+    /// process's until it ends.
+    pub(super) async fn let_go(&self) -> Result<()> {
+        let ConnectionSettings { drain_deadline, close_deadline, .. } = self.settings().connections;
         self.drain.begin();
-        if !self.drain.finished(DRAIN_WITHIN).await {
-            tracing::warn!("some calls did not end in time and are cut");
+        if !self.drain.finished(drain_deadline).await {
+            tracing::warn!("some calls did not end within connections.drain_deadline and are cut");
         }
         let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(scheduler) = scheduler {
             // It ends by itself, for stopping has begun; what it was doing does not matter any more.
             let _ = scheduler.await;
         }
-        self.tenants.close_all().await;
+        if timeout(close_deadline, self.tenants.close_all()).await.is_err() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "some tenants' files did not close within connections.close_deadline: what was acknowledged is in \
+                 their logs, and the next start takes it up",
+            ));
+        }
         self.dir.release();
+        Ok(())
+    }
+}
+
+/// What a tenant is opened by, as the settings have it.
+pub(super) struct Recipe {
+    classes: BTreeMap<String, Class>,
+    /// The built-in tools of the classes that have others.
+    packs_of: BTreeMap<String, Arc<Packs>>,
+    endpoint: EndpointSettings,
+    journal: JournalSettings,
+    auto_create: bool,
+}
+
+impl Recipe {
+    pub(super) fn of(host: &Host, settings: &Settings, dir: &DataDir, stdio: bool) -> Result<Self> {
+        let classes = settings.classes()?;
+        let own =
+            |(name, class): (&String, &Class)| Some((name.clone(), Arc::new(Packs::new(class.packs.as_deref()?))));
+        let endpoint = EndpointSettings {
+            packs: Arc::new(Packs::new(host.packs.as_deref().unwrap_or(&settings.packs))),
+            state_keys: Arc::new(StateKeys::load(&dir.keys())?),
+            clock: Arc::clone(&host.clock),
+            stdio,
+            lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
+        };
+        let (journal, auto_create) = (settings.journal, settings.tenants.auto_create);
+        Ok(Self { packs_of: classes.iter().filter_map(own).collect(), classes, endpoint, journal, auto_create })
     }
 }
 
 fn registry(
-    host: Host,
+    host: &Host,
     settings: &Settings,
-    dir: DataDir,
-    catalog: Arc<Catalog>,
-    housekeeping: Housekeeping,
-    around: Surroundings,
-    stdio: bool,
+    dir: &DataDir,
+    callers: &Callers,
+    wakes: &Arc<Wakes>,
+    recipe: Arc<RwLock<Arc<Recipe>>>,
 ) -> Result<Registry<Hosted>> {
-    let Housekeeping { executor, credit: housekeeping } = housekeeping;
+    let Housekeeping { executor, credit: housekeeping } = callers.housekeeping.clone();
+    let (catalog, clock, wakes) = (Arc::clone(&callers.catalog), Arc::clone(&callers.clock), Arc::clone(wakes));
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
     let template = host.template();
-    let classes = Arc::new(settings.classes()?);
-    let packs = Packs::new(host.packs.as_deref().unwrap_or(&settings.packs));
-    let own = |(name, class): (&String, &Class)| Some((name.clone(), Arc::new(Packs::new(class.packs.as_deref()?))));
-    let packs_of: Arc<BTreeMap<String, Arc<Packs>>> = Arc::new(classes.iter().filter_map(own).collect());
-    let endpoint = EndpointSettings {
-        packs: Arc::new(packs),
-        state_keys: Arc::new(StateKeys::load(&dir.keys())?),
-        clock: Arc::clone(&host.clock),
-        stdio,
-        lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
-    };
-    let (make, auto_create) = (host.make, settings.tenants.auto_create);
-    let readers = classes.values().map(|class| class.limits.readers).max().unwrap_or(0);
+    let (dir, make) = (dir.clone(), Arc::clone(&host.make));
+    let readers = settings.classes()?.values().map(|class| class.limits.readers).max().unwrap_or(0);
     Ok(Registry::new(residency(&settings.tenants, readers), move |tenant| {
         let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
-        let (classes, packs_of, mut endpoint, around, make) =
-            (Arc::clone(&classes), Arc::clone(&packs_of), endpoint.clone(), around.clone(), Arc::clone(&make));
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
+        let (clock, wakes, make) = (Arc::clone(&clock), Arc::clone(&wakes), Arc::clone(&make));
+        let recipe = Arc::clone(&recipe.read().unwrap_or_else(PoisonError::into_inner));
         async move {
-            let (id, opened_at) = (tenant.clone(), Arc::clone(&around.clock));
+            let (id, opened_at, by) = (tenant.clone(), Arc::clone(&clock), Arc::clone(&recipe));
             let open = move || {
-                let class = admit(&catalog, &id, auto_create, &*opened_at)?;
-                let file = file_settings(&classes, &class, &id)?;
+                let class = admit(&catalog, &id, by.auto_create, &*opened_at)?;
+                let file = file_settings(&by.classes, &class, &id)?;
                 let database = Database::open(&dir, &id, &file, &template, &threads)?;
                 Result::<_>::Ok((database, file.limits, class))
             };
             // Closed never; the wait is bounded by the openings before this one.
             let _turn = opening.acquire().await;
             let (database, limits, class) = executor.run(&housekeeping, open).await??;
-            if let Some(own) = packs_of.get(&class) {
+            let mut endpoint = recipe.endpoint.clone();
+            if let Some(own) = recipe.packs_of.get(&class) {
                 endpoint.packs = Arc::clone(own);
             }
+            let around = Surroundings { clock, wakes, journal: recipe.journal };
             make(Handle::start(tenant, database, limits, executor, around), &endpoint)
         }
     }))

@@ -26,40 +26,42 @@ pub(super) struct Housekeeping {
     pub(super) credit: Arc<Credit>,
 }
 
-/// The gate of this host, watched for as long as it is held.
-pub(super) fn gate(
-    host: &Host,
-    settings: &Settings,
-    dir: &DataDir,
-    catalog: &Arc<Catalog>,
-    housekeeping: &Housekeeping,
-    stdio: bool,
-) -> Result<Arc<Gate>> {
-    let clock = Arc::clone(&host.clock);
-    let mut own = None;
-    let verifier: Arc<dyn Authenticate> = match &host.authenticate {
-        Some(theirs) => Arc::clone(theirs),
-        None if stdio => Arc::new(Nobody),
-        None => {
-            let find = find_api_key(Arc::clone(catalog), Arc::clone(&clock), housekeeping.clone());
-            let verifier = Arc::new(Verifier::new(own_keys(settings, dir), settings, Arc::clone(&clock), find)?);
-            own = Some(Arc::clone(&verifier));
-            verifier
-        }
-    };
-    let changes = catalog.standing_changes()?;
-    let (told, standing) = watch::channel(Arc::new(catalog.standing(&*clock)?));
-    let look =
-        Look { catalog: Arc::clone(catalog), verifier: own.as_ref().map(Arc::downgrade), clock: Arc::clone(&clock) };
-    tokio::spawn(look.keep(told, changes, housekeeping.clone()));
-    Ok(Arc::new(Gate::new(verifier, standing, clock)))
+/// What a verifier is made with.
+pub(super) struct Callers {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) housekeeping: Housekeeping,
+}
+
+impl Callers {
+    /// The host's own verifier, by `settings` and with the keys that they name.
+    pub(super) fn verifier(&self, settings: &Settings, dir: &DataDir) -> Result<Arc<dyn Authenticate>> {
+        let find = find_api_key(Arc::clone(&self.catalog), Arc::clone(&self.clock), self.housekeeping.clone());
+        Ok(Arc::new(Verifier::new(own_keys(settings, dir), settings, Arc::clone(&self.clock), find)?))
+    }
+
+    /// The gate of this host, watched for as long as it is held.
+    pub(super) fn gate(&self, host: &Host, settings: &Settings, dir: &DataDir, stdio: bool) -> Result<Arc<Gate>> {
+        let verifier: Arc<dyn Authenticate> = match &host.authenticate {
+            Some(theirs) => Arc::clone(theirs),
+            None if stdio => Arc::new(Nobody),
+            None => self.verifier(settings, dir)?,
+        };
+        let changes = self.catalog.standing_changes()?;
+        let (told, standing) = watch::channel(Arc::new(self.catalog.standing(&*self.clock)?));
+        let gate = Arc::new(Gate::new(verifier, standing, Arc::clone(&self.clock)));
+        let (catalog, clock) = (Arc::clone(&self.catalog), Arc::clone(&self.clock));
+        let look = Look { catalog, gate: Arc::downgrade(&gate), clock };
+        tokio::spawn(look.keep(told, changes, self.housekeeping.clone()));
+        Ok(gate)
+    }
 }
 
 /// What is looked at.
 #[derive(Clone)]
 struct Look {
     catalog: Arc<Catalog>,
-    verifier: Option<Weak<Verifier>>,
+    gate: Weak<Gate>,
     clock: Arc<dyn Clock>,
 }
 
@@ -88,8 +90,8 @@ impl Look {
     /// The standing, if it is another than at `seen`. The number is read first: a change between the two reads
     /// is then seen twice, and not never.
     fn once(&self, seen: i64) -> Result<Option<(i64, Standing)>> {
-        if let Some(verifier) = self.verifier.as_ref().and_then(Weak::upgrade) {
-            verifier.look_again();
+        if let Some(gate) = self.gate.upgrade() {
+            gate.verifier().look_again();
         }
         let changes = self.catalog.standing_changes()?;
         match changes == seen {

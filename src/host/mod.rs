@@ -2,7 +2,9 @@
 
 mod assemble;
 mod door;
+mod front;
 mod listen;
+mod reload;
 mod residency;
 mod scheduler;
 mod serve;
@@ -21,9 +23,11 @@ use crate::tenant::{Handle, OnReminder, Reminder, Tenant};
 
 pub use assemble::Service;
 pub(crate) use door::{keys_of, own_keys};
+pub(crate) use front::Front;
+pub(crate) use reload::Reload;
 pub(crate) use residency::raise_file_limit;
 pub use serve::serve;
-pub(crate) use serve::stop_signal;
+pub(crate) use serve::{serve_behind, stop_signal};
 
 type MakeHosted = Arc<dyn Fn(Handle, &EndpointSettings) -> Result<Hosted> + Send + Sync>;
 

@@ -1,46 +1,54 @@
 //! Listens until told to stop, then lets go in order, each step with its own bound.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Service;
-use super::listen::Listening;
+use super::reload::{Reload, at_hangup};
+use super::{Front, Service};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 
-/// How long connections may take to end once every stream on them has.
-const CONNECTIONS_WITHIN: Duration = Duration::from_secs(2);
 /// How long a balancer is given to see `/readyz` fail.
 const DRAIN_DELAY: Duration = Duration::from_secs(5);
 
 /// Serves `service` on `listener` until `stop` resolves; returns when every file is closed.
 ///
 /// # Errors
-/// None at present: a listener that can't accept is tried again.
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): the TLS files can't be used, or some file was not closed
+/// within `connections.close_deadline`.
 pub async fn serve(
     listener: TcpListener,
     service: Service,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let drain = service.drain().clone();
-    let tls = service.tls.clone();
-    let listening = Listening::new(&service.settings, service.router(), tls, drain.clone());
-    let mut serving = tokio::spawn(Arc::clone(&listening).run(listener));
-    stop.await;
-    drain.announce();
-    let delay = drain_delay(&service.settings);
+    let front = Front::open(listener, &service.settings(), service.drain().clone())?;
+    serve_behind(front, service, None, stop).await
+}
+
+/// As [`serve`], where `front` listens already. With `reload`, SIGHUP has the settings read again.
+pub(crate) async fn serve_behind(
+    front: Front,
+    service: Service,
+    reload: Option<Reload>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    front.answer(service.router());
+    tokio::select! {
+        () = stop => {}
+        () = at_hangup(&front, &service, reload) => {}
+    }
+    service.announce();
+    let delay = drain_delay(&service.settings());
     if !delay.is_zero() {
         tracing::info!(delay_ms = delay.as_millis() as u64, "not ready any more: a balancer may look elsewhere");
         tokio::time::sleep(delay).await;
     }
     tracing::info!("stopping: no new calls, those that have begun may end");
-    service.close().await;
-    if tokio::time::timeout(CONNECTIONS_WITHIN, &mut serving).await.is_err() {
-        listening.cut();
-    }
+    let closed = service.let_go().await;
+    front.end().await;
+    closed?;
     tracing::info!("stopped: every tenant is checkpointed and closed");
     Ok(())
 }

@@ -67,6 +67,40 @@ impl Door {
             Error::new(ErrorKind::Unavailable, message).with_bound("answer_deadline", millis)
         })
     }
+
+    /// Lets `answer` answer the request if it may come in, or answers for it: also where a bug of ours panics.
+    pub(super) async fn enter<F>(&self, request: Request, answer: impl FnOnce(RequestId, Request) -> F) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let (mut head, body) = request.into_parts();
+        let by_proxy = identify(&mut head, &self.trusted);
+        let id = RequestId::of(&head.headers, by_proxy);
+        let line = Line::begin(id, &head, head.extensions.get::<ClientAddr>().copied());
+        let place = Place::of(head.uri.path());
+        let readers = self.guard.readers(place, &head.headers);
+        let answering = async {
+            if let Err(refusal) = self.guard.check(place, &head, &readers) {
+                return turned_away(refusal, id);
+            }
+            if place != Place::Health && is_preflight(&head) {
+                return preflight(&head.headers, &readers);
+            }
+            if place == Place::Mcp && head.method == Method::OPTIONS {
+                return methods();
+            }
+            let answer = answer(id, Request::from_parts(head, body));
+            match place {
+                Place::Mcp => self.bounded(answer).await.unwrap_or_else(|error| refuse(&error, id)),
+                _ => answer.await,
+            }
+        };
+        let answered = AssertUnwindSafe(answering).catch_unwind().await;
+        let mut answer = answered.unwrap_or_else(|_| panicked(id));
+        line.end(&answer);
+        leave(answer.headers_mut(), place, readers, id, self.secure);
+        answer
+    }
 }
 
 /// Lets `answer` answer the request if it may come in, or answers for it: also where a bug of ours panics.
@@ -74,34 +108,7 @@ pub(super) async fn enter<F>(edge: &Edge, request: Request, answer: impl FnOnce(
 where
     F: Future<Output = Response>,
 {
-    let door = &edge.0.door;
-    let (mut head, body) = request.into_parts();
-    let by_proxy = identify(&mut head, &door.trusted);
-    let id = RequestId::of(&head.headers, by_proxy);
-    let line = Line::begin(id, &head, head.extensions.get::<ClientAddr>().copied());
-    let place = Place::of(head.uri.path());
-    let readers = door.guard.readers(place, &head.headers);
-    let answering = async {
-        if let Err(refusal) = door.guard.check(place, &head, &readers) {
-            return turned_away(refusal, id);
-        }
-        if place != Place::Health && is_preflight(&head) {
-            return preflight(&head.headers, &readers);
-        }
-        if place == Place::Mcp && head.method == Method::OPTIONS {
-            return methods();
-        }
-        let answer = answer(id, Request::from_parts(head, body));
-        match place {
-            Place::Mcp => door.bounded(answer).await.unwrap_or_else(|error| refuse(&error, id)),
-            _ => answer.await,
-        }
-    };
-    let answered = AssertUnwindSafe(answering).catch_unwind().await;
-    let mut answer = answered.unwrap_or_else(|_| panicked(id));
-    line.end(&answer);
-    leave(answer.headers_mut(), place, readers, id, door.secure);
-    answer
+    edge.0.door.enter(request, answer).await
 }
 
 /// OPTIONS of somebody who is no browser (RFC 9110 section 9.3.7).

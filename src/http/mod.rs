@@ -13,6 +13,7 @@ mod door;
 mod failures;
 mod guard;
 mod health;
+mod lobby;
 mod request_id;
 mod request_log;
 mod respond;
@@ -41,6 +42,7 @@ use crate::mcp::Hosted;
 use crate::telemetry::Audit;
 use crate::tenant::Registry;
 pub(crate) use door::Door;
+pub(crate) use lobby::lobby;
 
 /// What a request meets on its way.
 #[derive(Clone)]

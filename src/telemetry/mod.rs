@@ -4,22 +4,23 @@ mod audit;
 mod line;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub(crate) use audit::{Audit, append};
 use line::JsonLine;
 
-/// rmcp tells arguments and results at DEBUG and session ids at INFO: nothing of that is for a log.
-const DEFAULT_FILTER: &str = "info,rmcp=warn";
+use crate::config::LogFilter;
 
-/// Starts logging: text on a terminal, one JSON object a line elsewhere. `FREEHOLD_LOG` filters, as
-/// `RUST_LOG` does. A second call changes nothing.
-pub(crate) fn start() {
-    let asked = std::env::var("FREEHOLD_LOG").ok();
-    let filter = EnvFilter::builder().parse_lossy(asked.as_deref().unwrap_or(DEFAULT_FILTER));
+/// How the filter is replaced, once there is one.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Starts logging: text on a terminal, one JSON object a line elsewhere. A second call changes nothing.
+pub(crate) fn start(log: &LogFilter) {
+    let (filter, handle) = reload::Layer::new(log.directives());
     let registry = tracing_subscriber::registry().with(filter);
     let terminal = std::io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -29,6 +30,7 @@ pub(crate) fn start() {
         registry.with(layer.event_format(JsonLine)).try_init()
     };
     if started.is_ok() {
+        let _ = FILTER.set(handle);
         if tracing::enabled!(target: "rmcp", tracing::Level::INFO) {
             tracing::warn!(
                 "FREEHOLD_LOG lets rmcp tell more than warnings: session ids, arguments and results of tools are in \
@@ -40,5 +42,12 @@ pub(crate) fn start() {
             let place = panic.location().map(ToString::to_string);
             tracing::error!(place, "a panic cost one call");
         }));
+    }
+}
+
+/// Filters by `log` from now on.
+pub(crate) fn filter(log: &LogFilter) {
+    if let Some(Err(error)) = FILTER.get().map(|filter| filter.reload(log.directives())) {
+        tracing::warn!(%error, "the log's filter stays as it was");
     }
 }

@@ -32,6 +32,7 @@ fn a_key_a_tenant_and_a_token_are_enough() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("data");
     let key = must(&data, &["key", "generate"]);
+    assert_eq!(must(&data, &["key", "generate", "--if-none"]), "", "there is one");
     assert_eq!(must(&data, &["key", "list"]), key);
     let server = Server::start(&data, &[]);
     // Beside the running host, as an operator does it.

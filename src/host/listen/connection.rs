@@ -18,12 +18,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::pace::{Pace, PacedBody, PacedIo, STREAM, StreamPace};
 use crate::config::ConnectionSettings;
+use crate::drain::Drain;
 
 /// A head that is larger gets hyper's bare 431; what is smaller and still too large gets ours, in JSON.
 const HEAD_BYTES_MAX: usize = 80 * 1_024;
@@ -43,15 +45,16 @@ pub(super) enum Spoken {
 
 /// Serves connections, one call each.
 pub(super) struct Server {
-    router: Router,
+    routes: watch::Receiver<Router>,
     settings: ConnectionSettings,
+    drain: Drain,
     either: Builder<Streams>,
     http1: Builder<Streams>,
     http2: Builder<Streams>,
 }
 
 impl Server {
-    pub(super) fn new(router: Router, settings: ConnectionSettings) -> Self {
+    pub(super) fn new(routes: watch::Receiver<Router>, settings: ConnectionSettings, drain: Drain) -> Self {
         let builder = || {
             let mut builder = Builder::new(Streams { write_stall: settings.write_stall });
             // The head's deadline is `Pace`'s: hyper's own does not run before the first byte.
@@ -71,7 +74,8 @@ impl Server {
                 .max_local_error_reset_streams(1_024);
             builder
         };
-        Self { router, either: builder(), http1: builder().http1_only(), http2: builder().http2_only(), settings }
+        let (either, http1, http2) = (builder(), builder().http1_only(), builder().http2_only());
+        Self { routes, settings, drain, either, http1, http2 }
     }
 
     /// Serves `io` until it ends. `leave` asks for that in good order, `cut` ends it at once.
@@ -87,18 +91,20 @@ impl Server {
     {
         let pace = Pace::new(self.settings.header_deadline, self.settings.idle);
         let old_at = Instant::now().checked_add(about(self.settings.age));
-        let (requests, router) = (Arc::clone(&pace), self.router.clone());
+        let (requests, routes, drain) = (Arc::clone(&pace), self.routes.clone(), self.drain.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let turn = requests.request(request.version());
-            // An old connection ends with an answer. Ended between two, it would take a request with it that is on
-            // its way, and a balancer would say 502. HTTP/2 has a farewell of its own.
-            let is_last = request.version() < Version::HTTP_2 && old_at.is_some_and(|old_at| old_at <= Instant::now());
+            let is_http1 = request.version() < Version::HTTP_2;
+            let (turn, drain) = (requests.request(request.version()), drain.clone());
+            // An old connection ends with an answer, and so does every one once stopping is near. Ended between two,
+            // it would take a request with it that is on its way, and a balancer would say 502. HTTP/2 has a farewell
+            // of its own.
+            let is_old = old_at.is_some_and(|old_at| old_at <= Instant::now());
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.clone().call(request.map(Body::new));
+            let answer = routes.borrow().clone().call(request.map(Body::new));
             async move {
                 let Ok(answer) = answer.await;
                 let mut answer = answer.map(|body| PacedBody::new(body, turn));
-                if is_last {
+                if is_http1 && (is_old || drain.is_announced()) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(answer)

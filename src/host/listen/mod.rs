@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,14 +41,20 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn new(settings: &Settings, router: Router, tls: Option<Arc<Tls>>, drain: Drain) -> Arc<Self> {
+    /// Serves each request by the routes of its moment.
+    pub(super) fn new(
+        settings: &Settings,
+        routes: watch::Receiver<Router>,
+        tls: Option<Arc<Tls>>,
+        drain: Drain,
+    ) -> Arc<Self> {
         let connections = settings.connections.clone();
         Arc::new(Self {
             tls,
             handshakes: Semaphore::new(connections.handshakes.min(Semaphore::MAX_PERMITS)),
             handshake_deadline: connections.handshake_deadline,
             census: Census::new(connections.max, connections.per_address, settings.trusted_proxies()),
-            server: Server::new(router, connections),
+            server: Server::new(routes, connections, drain.clone()),
             drain,
             cut: CancellationToken::new(),
         })
@@ -72,14 +79,7 @@ impl Listening {
             match accepted {
                 Ok((stream, peer)) => {
                     back_off = BACK_OFF.0;
-                    match self.census.seat(peer.ip()) {
-                        Ok(seat) => {
-                            connections.spawn(Arc::clone(&self).greet(stream, peer, seat));
-                        }
-                        Err(bound) => {
-                            tracing::debug!(client.address = %peer.ip(), bound, "a connection is turned away")
-                        }
-                    }
+                    self.welcome(stream, peer, &connections);
                 }
                 Err(error) if is_the_client_s(&error) => {}
                 Err(error) => {
@@ -89,12 +89,25 @@ impl Listening {
                 }
             }
         }
+        // The system has said yes to these: they are told why they have to go elsewhere, and not cut off.
+        while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+            self.welcome(stream, peer, &connections);
+        }
         drop(listener);
         if let Some(fresh) = fresh {
             fresh.abort();
         }
         connections.close();
         connections.wait().await;
+    }
+
+    fn welcome(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, connections: &TaskTracker) {
+        match self.census.seat(peer.ip()) {
+            Ok(seat) => {
+                connections.spawn(Arc::clone(self).greet(stream, peer, seat));
+            }
+            Err(bound) => tracing::debug!(client.address = %peer.ip(), bound, "a connection is turned away"),
+        }
     }
 
     async fn greet(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _seat: Seat) {

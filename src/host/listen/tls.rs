@@ -8,7 +8,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{ServerConfig, version};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -48,26 +47,32 @@ impl Tls {
         TlsAcceptor::from(Arc::clone(&self.current.borrow()))
     }
 
-    /// Reads the files again at SIGHUP and when one of them changed. What can't be used changes nothing.
+    /// What the files hold now, not yet in use.
+    ///
+    /// # Errors
+    /// As [`Tls::load`].
+    pub(crate) fn read(&self) -> Result<Arc<ServerConfig>> {
+        self.files.read().map(Arc::new)
+    }
+
+    /// Takes handshakes by `certificate` from now on.
+    pub(crate) fn present(&self, certificate: Arc<ServerConfig>) {
+        self.current.send_replace(certificate);
+    }
+
+    /// Reads the files again when one of them changed. What can't be used changes nothing.
     pub(super) async fn keep_fresh(&self) {
-        let mut asked = match signal(SignalKind::hangup()) {
-            Ok(asked) => asked,
-            Err(error) => return tracing::warn!(%error, "SIGHUP can't be watched: certificates stay as they are"),
-        };
         let mut seen = self.files.changed_at();
         loop {
-            let by_signal = tokio::select! {
-                _ = asked.recv() => true,
-                () = tokio::time::sleep(LOOK_EVERY) => false,
-            };
+            tokio::time::sleep(LOOK_EVERY).await;
             let now = self.files.changed_at();
-            if !by_signal && now == seen {
+            if now == seen {
                 continue;
             }
             seen = now;
-            match self.files.read() {
-                Ok(config) => {
-                    self.current.send_replace(Arc::new(config));
+            match self.read() {
+                Ok(certificate) => {
+                    self.present(certificate);
                     tracing::info!("the TLS certificate was read again");
                 }
                 Err(error) => tracing::error!(error = error.chain(), "the TLS certificate stays as it was"),

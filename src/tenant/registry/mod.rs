@@ -4,20 +4,26 @@
 mod idle;
 mod quarantine;
 mod sweeper;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use self::idle::{Idle, Place};
 use self::quarantine::Quarantine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
+
+/// How long callers wait for a tenant that is to be opened anew while others still hold it.
+const RENEW_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the registry keeps open.
 pub(crate) trait Resident: Send + Sync + 'static {
@@ -58,6 +64,8 @@ struct Tenants<R> {
     slots: HashMap<TenantId, Slot<R>>,
     idle: Idle,
     quarantine: Quarantine,
+    /// How often what tenants are opened with has changed, and when it last did.
+    renewed: (u64, Instant),
     /// Nothing is to be open any more.
     ended: bool,
 }
@@ -66,6 +74,8 @@ struct Slot<R> {
     /// Falls with the slot: who waits on it then looks again.
     state: watch::Sender<State<R>>,
     leases: usize,
+    /// How often what it is opened with had changed by then: with fewer times than now it is to be opened anew.
+    renewal: u64,
     /// While it is open and nobody holds it.
     idle: Option<Place>,
 }
@@ -99,8 +109,13 @@ impl<R: Resident> Registry<R> {
         O: Future<Output = Result<R>> + Send + 'static,
     {
         let open: Open<R> = Box::new(move |tenant| Box::pin(open(tenant)));
-        let tenants =
-            Tenants { slots: HashMap::new(), idle: Idle::default(), quarantine: Quarantine::default(), ended: false };
+        let tenants = Tenants {
+            slots: HashMap::new(),
+            idle: Idle::default(),
+            quarantine: Quarantine::default(),
+            renewed: (0, Instant::now()),
+            ended: false,
+        };
         let shared = Arc::new(Shared { tenants: Mutex::new(tenants), residency, open });
         sweeper::start(&shared);
         Self(shared)
@@ -113,29 +128,40 @@ impl<R: Resident> Registry<R> {
     /// many tenants are open as may be and none is idle.
     pub(crate) async fn get(&self, tenant: &TenantId) -> Result<Lease<R>> {
         loop {
-            let mut settling = {
+            let (mut settling, patience) = {
                 let tenants = &mut *self.tenants();
+                let (renewals, renewed) = tenants.renewed;
+                let patience = (renewed + RENEW_WITHIN).saturating_duration_since(Instant::now());
                 let full = tenants.slots.len() >= self.0.residency.most;
                 match tenants.slots.get_mut(tenant) {
                     Some(slot) => match slot.open() {
-                        Some(value) if !value.is_closed() => {
+                        Some(value) if value.is_closed() => (self.close(tenants, tenant)?, None),
+                        Some(_) if slot.renewal < renewals && slot.is_idle() => (self.close(tenants, tenant)?, None),
+                        Some(_) if slot.renewal < renewals && !patience.is_zero() => {
+                            (slot.state.subscribe(), Some(patience))
+                        }
+                        Some(value) => {
                             slot.leases += 1;
                             if let Some(place) = slot.idle.take() {
                                 tenants.idle.leave(place);
                             }
                             return Ok(Lease { value, tenant: tenant.clone(), registry: self.clone() });
                         }
-                        Some(_) => self.close(tenants, tenant)?,
-                        None => slot.state.subscribe(),
+                        None => (slot.state.subscribe(), None),
                     },
                     None if tenants.ended => return Err(ended()),
                     None => match tenants.quarantine.refusal(tenant) {
                         Some(refusal) => return Err(refusal),
-                        None if full => self.make_room(tenants)?,
-                        None => self.begin(tenants, tenant),
+                        None if full => (self.make_room(tenants)?, None),
+                        None => (self.begin(tenants, tenant), None),
                     },
                 }
             };
+            if let Some(patience) = patience {
+                // Its last holder closes it. Where that one takes long, it is served as it is.
+                let _ = timeout(patience, settling.wait_for(|state| !matches!(state, State::Open(_)))).await;
+                continue;
+            }
             // Ends too when the slot that is waited for falls: it is closed now, or made room.
             let settled = settling.wait_for(|state| matches!(state, State::Open(_) | State::Failed(_))).await;
             if let Ok(state) = settled
@@ -149,6 +175,13 @@ impl<R: Resident> Registry<R> {
     /// How many tenants may be open at once.
     pub(crate) fn most(&self) -> usize {
         self.0.residency.most
+    }
+
+    /// Has every tenant opened anew, since what they are opened with has changed: at its next call, and before that
+    /// call if nobody holds it; if somebody does, callers wait for that within a bound.
+    pub(crate) fn renew(&self) {
+        let tenants = &mut *self.tenants();
+        tenants.renewed = (tenants.renewed.0 + 1, Instant::now());
     }
 
     /// Closes every tenant, whoever holds it: for the end of the process.
@@ -191,7 +224,8 @@ impl<R: Resident> Registry<R> {
             }
         });
         let (state, settling) = watch::channel(State::Opening);
-        tenants.slots.insert(tenant.clone(), Slot { state, leases: 0, idle: None });
+        let renewal = tenants.renewed.0;
+        tenants.slots.insert(tenant.clone(), Slot { state, leases: 0, renewal, idle: None });
         settling
     }
 
@@ -262,67 +296,20 @@ impl<R: Resident> Deref for Lease<R> {
 impl<R: Resident> Drop for Lease<R> {
     fn drop(&mut self) {
         let tenants = &mut *self.registry.tenants();
+        let renewals = tenants.renewed.0;
         // Another opening of the same tenant may stand in the slot by now: its leases are not ours.
         if let Some(slot) = tenants.slots.get_mut(&self.tenant)
             && slot.open().is_some_and(|open| Arc::ptr_eq(&open, &self.value))
         {
             slot.leases -= 1;
-            if slot.leases == 0 {
-                slot.idle = Some(tenants.idle.enter(&self.tenant));
+            if slot.leases > 0 {
+                return;
+            }
+            slot.idle = Some(tenants.idle.enter(&self.tenant));
+            // Callers may wait for just this. Outside a runtime nobody does.
+            if slot.renewal < renewals && slot.is_idle() && tokio::runtime::Handle::try_current().is_ok() {
+                let _ = self.registry.close(tenants, &self.tenant);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::{Duration, Instant};
-
-    use super::{Registry, Residency, Resident};
-    use crate::error::{Error, ErrorKind};
-    use crate::id::TenantId;
-
-    struct Never;
-
-    impl Resident for Never {
-        fn is_closed(&self) -> bool {
-            false
-        }
-        fn is_busy(&self) -> bool {
-            false
-        }
-        async fn rest(&self) {}
-        async fn close(&self) {}
-    }
-
-    /// Fifty calls are one try, but for the seconds that they take.
-    #[tokio::test]
-    async fn what_cannot_be_opened_is_not_tried_at_every_call() {
-        let tries = Arc::new(AtomicUsize::new(0));
-        let seen = Arc::clone(&tries);
-        let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
-        let registry = Registry::<Never>::new(residency, move |_| {
-            seen.fetch_add(1, Ordering::SeqCst);
-            async { Err(Error::new(ErrorKind::Unavailable, "damaged")) }
-        });
-        let (tenant, begun) = (TenantId::parse("acme").expect("a name"), Instant::now());
-        for _ in 0..50 {
-            let Err(refused) = registry.get(&tenant).await else { panic!("it was opened") };
-            assert!(refused.kind() == ErrorKind::Unavailable && refused.retry_after().is_some());
-        }
-        let most = 1 + begun.elapsed().as_secs();
-        assert!(tries.load(Ordering::SeqCst) as u64 <= most, "{tries:?} tries");
-    }
-
-    #[tokio::test]
-    async fn nothing_opens_after_the_end() {
-        let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
-        let registry = Registry::new(residency, |_| async { Ok(Never) });
-        let tenant = TenantId::parse("acme").expect("a name");
-        drop(registry.get(&tenant).await.expect("open"));
-        registry.close_all().await;
-        assert!(registry.get(&tenant).await.is_err());
     }
 }

@@ -90,34 +90,65 @@ impl Server {
     /// The same with more in its environment.
     pub(crate) fn start_with(data_dir: &Path, args: &[&str], environment: &[(&str, &OsStr)]) -> Self {
         let log = data_dir.with_extension("log");
-        // Any port, but where a test asks for the one that an earlier server had.
-        let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
-        let mut command = freehold(data_dir, &[&["serve"], listen, args].concat());
-        // A test sends as fast as it can.
-        for rate in ["FREEHOLD_LIMITS__REQUESTS_PER_SECOND", "FREEHOLD_LIMITS__PRINCIPAL_REQUESTS_PER_SECOND"] {
-            command.env(rate, "0");
-        }
-        command.envs(environment.iter().copied());
-        let errors = File::options().create(true).append(true).open(&log).expect("a log");
-        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("the program starts");
-        let out = child.stdout.take().expect("a pipe");
-        let (said, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if said.send(line).is_err() {
-                    return;
-                }
-            }
-        });
+        let (mut child, lines) = spawn(data_dir, args, environment, &log);
         let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| {
             let _ = child.kill();
             panic!("it does not listen: {}", std::fs::read_to_string(&log).unwrap_or_default())
         });
-        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix("/mcp"));
-        let address = address.unwrap_or_else(|| panic!("another line: {line:?}")).parse().expect("an address");
+        let address = listening(&line).unwrap_or_else(|| panic!("another line: {line:?}"));
         Self { child, address, lines, log }
     }
 
+    /// Starts one on a `data_dir` that another process has, and waits until it waits.
+    pub(crate) fn start_second(data_dir: &Path, args: &[&str]) -> Self {
+        let log = data_dir.with_extension("second.log");
+        // What an earlier one said is not this one's.
+        let _ = std::fs::remove_file(&log);
+        let (child, lines) = spawn(data_dir, args, &[], &log);
+        let begun = Instant::now();
+        let address = loop {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let waits = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut listens = waits.filter_map(|line| line["listen"].as_str()?.parse().ok());
+            if let Some(address) = listens.next() {
+                break address;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not wait: {said}");
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        Self { child, address, lines, log }
+    }
+}
+
+/// Spawns `freehold serve` on `data_dir`, logging to `log`, and returns it with the lines of its standard output.
+fn spawn(data_dir: &Path, args: &[&str], environment: &[(&str, &OsStr)], log: &Path) -> (Child, Receiver<String>) {
+    // Any port, but where a test asks for the one that an earlier server had.
+    let listen: &[&str] = if args.contains(&"--listen") { &[] } else { &["--listen", "127.0.0.1:0"] };
+    let mut command = freehold(data_dir, &[&["serve"], listen, args].concat());
+    // A test sends as fast as it can.
+    for rate in ["FREEHOLD_LIMITS__REQUESTS_PER_SECOND", "FREEHOLD_LIMITS__PRINCIPAL_REQUESTS_PER_SECOND"] {
+        command.env(rate, "0");
+    }
+    command.envs(environment.iter().copied());
+    let errors = File::options().create(true).append(true).open(log).expect("a log");
+    let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().expect("the program starts");
+    let out = child.stdout.take().expect("a pipe");
+    let (said, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if said.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    (child, lines)
+}
+
+fn listening(line: &str) -> Option<SocketAddr> {
+    line.strip_prefix("listening on http://")?.strip_suffix("/mcp")?.parse().ok()
+}
+
+impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -155,11 +186,20 @@ impl Server {
         self.lines.recv_timeout(PATIENCE).expect("another line")
     }
 
-    /// SIGTERM, and the status with which it ends.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).expect("a process of ours");
+    /// A signal, whatever comes of it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a process of ours");
+    }
+
+    /// The status with which it ends, which has to be soon.
+    pub(crate) fn ended(mut self) -> ExitStatus {
         wait(&mut self.child)
+    }
+
+    /// SIGTERM, and the status with which it ends.
+    pub(crate) fn terminate(self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended()
     }
 
     /// kill -9.

@@ -1,0 +1,79 @@
+//! The registry over something that opens at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Registry, Residency, Resident};
+use crate::error::{Error, ErrorKind};
+use crate::id::TenantId;
+
+/// The numbered opening of a tenant.
+struct Numbered(usize);
+
+impl Resident for Numbered {
+    fn is_closed(&self) -> bool {
+        false
+    }
+    fn is_busy(&self) -> bool {
+        false
+    }
+    async fn rest(&self) {}
+    async fn close(&self) {}
+}
+
+/// Fifty calls are one try, but for the seconds that they take.
+#[tokio::test]
+async fn what_cannot_be_opened_is_not_tried_at_every_call() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&tries);
+    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+    let registry = Registry::<Numbered>::new(residency, move |_| {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async { Err(Error::new(ErrorKind::Unavailable, "damaged")) }
+    });
+    let (tenant, begun) = (TenantId::parse("acme").expect("a name"), Instant::now());
+    for _ in 0..50 {
+        let Err(refused) = registry.get(&tenant).await else { panic!("it was opened") };
+        assert!(refused.kind() == ErrorKind::Unavailable && refused.retry_after().is_some());
+    }
+    let most = 1 + begun.elapsed().as_secs();
+    assert!(tries.load(Ordering::SeqCst) as u64 <= most, "{tries:?} tries");
+}
+
+#[tokio::test]
+async fn what_is_renewed_is_opened_anew_when_nobody_holds_it() {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+    let registry = Registry::new(residency, move |_| {
+        let number = opened.fetch_add(1, Ordering::SeqCst);
+        async move { Ok(Numbered(number)) }
+    });
+    let tenant = TenantId::parse("acme").expect("a name");
+    assert_eq!(registry.get(&tenant).await.expect("open").0, 0);
+    registry.renew();
+    let held = registry.get(&tenant).await.expect("open");
+    assert_eq!(held.0, 1, "it was idle");
+    registry.renew();
+    let (others, name) = (registry.clone(), tenant.clone());
+    let mut waiting = tokio::spawn(async move { others.get(&name).await.expect("open").0 });
+    let early = tokio::time::timeout(Duration::from_millis(20), &mut waiting).await;
+    assert!(early.is_err(), "it waits for who holds it");
+    drop(held);
+    assert_eq!(waiting.await.expect("no panic"), 2);
+    let held = registry.get(&tenant).await.expect("open");
+    registry.renew();
+    assert_eq!(registry.get(&tenant).await.expect("open").0, 2, "a wait with an end");
+    drop(held);
+    assert_eq!(registry.get(&tenant).await.expect("open").0, 3);
+}
+
+#[tokio::test]
+async fn nothing_opens_after_the_end() {
+    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+    let registry = Registry::new(residency, |_| async { Ok(Numbered(0)) });
+    let tenant = TenantId::parse("acme").expect("a name");
+    drop(registry.get(&tenant).await.expect("open"));
+    registry.close_all().await;
+    assert!(registry.get(&tenant).await.is_err());
+}
