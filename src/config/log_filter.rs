@@ -33,7 +33,7 @@ impl FromStr for LogFilter {
     fn from_str(text: &str) -> Result<Self> {
         // To the library a lone word may be a part of the program too: "inof" would be all of it, and silence.
         let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-        let sound = text.split(',').all(|one| one.rsplit('=').next().is_some_and(|level| is_level(level)));
+        let sound = text.split(',').all(|one| one.rsplit('=').next().is_some_and(is_level));
         match EnvFilter::builder().parse(text) {
             Ok(_) if sound => Ok(Self(text.to_owned())),
             _ => Err(Error::invalid("write a level such as \"info\", or several such as \"info,rmcp=warn\"")),

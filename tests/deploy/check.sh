@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Checks the files of deploy/ with the strictest checker that there is for each without running it: the Dockerfile,
+# compose, Kubernetes, systemd, Prometheus' rules, Grafana's dashboard and freehold's own settings.
+# (The balancers' files are run for real: `make proxies` and `make rolling`.)
+# Usage: check.sh PATH_TO_FREEHOLD_BINARY
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+deploy=$(cd "$here/../../deploy" && pwd)
+[[ $# -eq 1 && -f $1 && -x $1 ]] || { echo "usage: $0 PATH_TO_FREEHOLD_BINARY" >&2; exit 2; }
+bin=$(realpath "$1")
+cache=${CACHE_DIR:-$here/../clients/.cache}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+source "$here/../tools.sh"
+need_tools
+need_venv deploy "$here/requirements.txt"
+missing() { for tool in systemd-analyze promtool; do command -v "$tool" >/dev/null || return 0; done; return 1; }
+if missing && [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+  timeout 300 apt-get update
+  timeout 600 apt-get install -y --no-install-recommends systemd prometheus
+fi
+if missing; then
+  echo "$0: needs systemd-analyze and promtool (Debian: apt-get install systemd prometheus)" >&2
+  exit 1
+fi
+PATH=$cache/deploy/bin:$PATH
+
+failed=0
+check() { # TITLE COMMAND…
+  local title=$1
+  shift
+  if "$@" >"$work/out" 2>&1; then
+    echo "ok - $title"
+  else
+    echo "FAILED: $title" >&2
+    cat "$work/out" >&2
+    failed=$((failed + 1))
+  fi
+}
+refuses() { # TITLE COMMAND…: a checker that finds nothing has to find this
+  local title=$1
+  shift
+  if "$@" >"$work/out" 2>&1; then
+    echo "FAILED: $title is taken for good" >&2
+    failed=$((failed + 1))
+  fi
+}
+
+check "the Dockerfile" hadolint --failure-threshold style "$deploy/Dockerfile"
+sed 's#^FROM gcr.io/distroless/cc-debian12:nonroot#FROM debian:latest#' "$deploy/Dockerfile" >"$work/Dockerfile"
+refuses "an image without a version" hadolint --failure-threshold style "$work/Dockerfile"
+
+check "compose" check-jsonschema --builtin-schema vendor.compose-spec "$deploy/compose.yaml"
+
+check "Kubernetes" kubernetes-validate --strict --quiet "$deploy/kubernetes/freehold.yaml"
+sed 's/replicas: 1/replica: 1/' "$deploy/kubernetes/freehold.yaml" >"$work/kubernetes.yaml"
+refuses "an unknown key of a StatefulSet" kubernetes-validate --strict --quiet "$work/kubernetes.yaml"
+# The settings inside of it, as the host reads them.
+settings() {
+  sed -n '/freehold.toml: |/,/^---/p' "$deploy/kubernetes/freehold.yaml" | sed -e '1d' -e '/^---/d' -e 's/^    //' \
+    >"$work/kubernetes.toml"
+  "$bin" config check --config "$work/kubernetes.toml"
+}
+check "Kubernetes' settings" settings
+check "freehold.toml" "$bin" config check --config "$deploy/freehold.toml"
+
+# The unit with the program where it is here; how much it can reach, from 0 (nothing) to 10 in tenths.
+sed "s#/usr/local/bin/freehold#$bin#" "$deploy/systemd/freehold@.service" >"$work/freehold@8000.service"
+check "systemd: the unit" systemd-analyze verify --man=no "$work/freehold@8000.service"
+check "systemd: its exposure is at most 1.5" \
+  systemd-analyze security --offline=true --no-pager --threshold=15 "$work/freehold@8000.service"
+
+echo "$failed failed"
+[[ $failed -eq 0 ]]
