@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Host;
 use super::door::{Callers, Housekeeping};
+use super::listen::Tls;
 use super::residency::residency;
 use super::scheduler::Scheduler;
 use crate::ask::StateKeys;
@@ -60,6 +61,8 @@ impl Current {
 impl Service {
     /// Claims the data directory and starts.
     pub(crate) fn start(host: Host, settings: &Settings, stdio: bool) -> Result<Self> {
+        // Whoever serves it will want them: told here, nothing has begun.
+        Tls::load(&settings.tls)?;
         Self::start_in(DataDir::claim(&settings.data_dir.relative())?, host, settings, Drain::default(), stdio)
     }
 

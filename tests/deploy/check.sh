@@ -7,24 +7,19 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 deploy=$(cd "$here/../../deploy" && pwd)
-[[ $# -eq 1 && -f $1 && -x $1 ]] || { echo "usage: $0 PATH_TO_FREEHOLD_BINARY" >&2; exit 2; }
-bin=$(realpath "$1")
+[[ $# -eq 1 ]] || { echo "usage: $0 PATH_TO_FREEHOLD_BINARY" >&2; exit 2; }
 cache=${CACHE_DIR:-$here/../clients/.cache}
+source "$here/../tools.sh"
+bin=$(program "$1")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-source "$here/../tools.sh"
 need_tools
-need_venv deploy "$here/requirements.txt"
-missing() { for tool in systemd-analyze promtool; do command -v "$tool" >/dev/null || return 0; done; return 1; }
-if missing && [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
-  timeout 300 apt-get update
-  timeout 600 apt-get install -y --no-install-recommends systemd prometheus
-fi
-if missing; then
-  echo "$0: needs systemd-analyze and promtool (Debian: apt-get install systemd prometheus)" >&2
-  exit 1
-fi
+need_python "$here" deploy
+command -v systemd-analyze >/dev/null || install_debian systemd
+command -v promtool >/dev/null || install_debian prometheus
+command -v systemd-analyze >/dev/null && command -v promtool >/dev/null ||
+  { echo "$0: needs systemd-analyze and promtool (Debian: apt-get install systemd prometheus)" >&2; exit 1; }
 PATH=$cache/deploy/bin:$PATH
 
 failed=0
