@@ -67,5 +67,27 @@ check "systemd: the unit" systemd-analyze verify --man=no "$work/freehold@8000.s
 check "systemd: its exposure is at most 1.5" \
   systemd-analyze security --offline=true --no-pager --threshold=15 "$work/freehold@8000.service"
 
+check "Prometheus: the configuration" promtool check config --syntax-only "$deploy/prometheus/prometheus.yml"
+check "Prometheus: the rules" promtool check rules --lint-fatal "$deploy/prometheus/freehold.rules.yml"
+check "Prometheus: what the rules say, and when" promtool test rules "$deploy/prometheus/freehold.rules.test.yml"
+# A query that can't be read shows an empty panel, and nothing else. (Grafana's own variables are times and words.)
+queries() {
+  python3 - "$deploy/grafana/freehold.json" >"$work/queries" <<'PYTHON'
+import json, sys
+
+for panel in json.load(open(sys.argv[1]))["panels"]:
+    for target in panel["targets"]:
+        print(target["expr"].replace("$__rate_interval", "5m").replace("$instance", ".*"))
+PYTHON
+  [[ $(wc -l <"$work/queries") -gt 10 ]]
+  # As rules, for promtool reads those.
+  { echo "groups: [{name: panels, rules: ["; nl -w1 -s' ' "$work/queries" | while read -r n query; do
+    printf '{record: "panel:%s", expr: %s},
+' "$n" "$(python3 -c 'import json,sys; print(json.dumps(sys.argv[1]))' "$query")"
+  done; echo "]}]"; } >"$work/panels.yml"
+  promtool check rules "$work/panels.yml"
+}
+check "Grafana: the dashboard's queries" queries
+
 echo "$failed failed"
 [[ $failed -eq 0 ]]
