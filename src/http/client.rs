@@ -12,14 +12,14 @@ use crate::config::AddressBlock;
 /// Proxies in a row that are looked behind.
 const HOPS_MAX: usize = 5;
 /// What proxies say about a caller. From anybody else it is the caller's own tale.
-const FORWARDED: [&str; 7] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
+const FORWARDED: [HeaderName; 7] = [
+    http::header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-real-ip"),
 ];
 
 /// The caller's address, as an extension of its request. Absent where no connection is known, as in a test
@@ -37,9 +37,10 @@ pub(super) fn identify(head: &mut Parts, trusted: &[AddressBlock]) -> bool {
     };
     let by_proxy = is_trusted(peer);
     let client = if by_proxy { named(&head.headers, peer, is_trusted) } else { peer };
-    if !by_proxy {
-        for name in FORWARDED {
-            head.headers.remove(HeaderName::from_static(name));
+    // Most requests have none of them: one look at their names is cheaper than seven searches.
+    if !by_proxy && head.headers.keys().any(|name| FORWARDED.contains(name)) {
+        for name in &FORWARDED {
+            head.headers.remove(name);
         }
     }
     head.extensions.insert(ClientAddr(client));

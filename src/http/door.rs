@@ -30,6 +30,8 @@ use crate::error::{Error, ErrorKind, Result};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// nginx holds an event stream back until it has a buffer full, unless the answer says this.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// As many headers as a usual answer gets on its way out, so that their table grows once.
+const LEAVE_HEADERS: usize = 8;
 /// How soon a caller whom the host had no room for may come again.
 const SHED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -120,6 +122,7 @@ fn methods() -> Response {
 }
 
 fn leave(headers: &mut HeaderMap, place: Place, readers: Readers, id: RequestId, secure: bool) {
+    headers.reserve(LEAVE_HEADERS);
     if let Ok(value) = HeaderValue::from_bytes(id.as_str().as_bytes()) {
         headers.insert(REQUEST_ID, value);
     }

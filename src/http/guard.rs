@@ -78,6 +78,8 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) struct Guard {
     own: Vec<Origin>,
+    /// How most clients write them.
+    own_names: Vec<String>,
     allowed: Vec<AllowedOrigin>,
 }
 
@@ -92,7 +94,8 @@ impl Guard {
         let own: Vec<Origin> = settings.public_url.iter().map(PublicUrl::as_origin).cloned().chain(named).collect();
         let allowed = own.iter().cloned().map(AllowedOrigin::Exact);
         let allowed = allowed.chain(settings.cors.allowed_origins.iter().cloned()).collect();
-        Self { own, allowed }
+        let own_names = own.iter().map(Origin::authority).collect();
+        Self { own, own_names, allowed }
     }
 
     /// Who may read what is answered, whatever it is.
@@ -159,7 +162,7 @@ impl Guard {
             }
             (Some(host), _) | (None, Some(host)) => host,
         };
-        if self.own.iter().any(|own| own.answers_to(host)) {
+        if self.own_names.iter().any(|own| own == host) || self.own.iter().any(|own| own.answers_to(host)) {
             return Ok(());
         }
         let message = "this Host is not served here: set public_url to the address that clients use";

@@ -5,6 +5,7 @@
 //! may be cached for its caller alone.
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -133,21 +134,28 @@ macro_rules! seated {
     }};
 }
 
-/// Hands requests on: bound, then guarded. Boxed, for rmcp moves the future of a request, as large as the
-/// largest of these, from task to task. `Private` marks what differs from tenant to tenant and may be cached for its caller alone.
+/// Hands requests on: bound, then guarded. `Private` marks what differs from tenant to tenant and may be cached for its
+/// caller alone.
 macro_rules! hand_on {
     ($($method:ident($request:ty) -> $answer:ty $(, $private:ident)?;)*) => {$(
-        async fn $method(&self, request: $request, mut context: Cx) -> Result<$answer, ErrorData> {
-            self.bind(&mut context)?;
-            let ended = context.ct.clone();
-            let answer = guarded(ended, Box::pin(self.server.$method(request, context))).await;
-            $(let answer = answer.map(|mut listed| { listed.cache_scope = Some(CacheScope::$private); listed });)?
-            answer
+        fn $method(&self, request: $request, mut context: Cx) -> Answering<'_, $answer> {
+            Box::pin(async move {
+                self.bind(&mut context)?;
+                let ended = context.ct.clone();
+                let answer = guarded(ended, self.server.$method(request, context)).await;
+                $(let answer = answer.map(|mut listed| { listed.cache_scope = Some(CacheScope::$private); listed });)?
+                answer
+            })
         }
     )*};
 }
 
+/// An answer under way. Every one is boxed: rmcp moves the future of a request, as large as the largest of its
+/// handler's, from task to task.
+type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, ErrorData>> + Send + 'a>>;
+
 #[expect(deprecated, reason = "older clients still subscribe and set levels this way")]
+#[expect(refining_impl_trait_internal, reason = "what they return is `Answering`, and nobody outside sees it")]
 impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     hand_on! {
         complete(CompleteRequestParams) -> CompleteResult;
@@ -159,53 +167,58 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         read_resource_directory(ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult, Private;
     }
 
-    async fn subscribe(&self, request: SubscribeRequestParams, mut context: Cx) -> Result<(), ErrorData> {
-        self.bind(&mut context)?;
-        let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
-        allowed(guarded(ended, Box::pin(self.server.subscribe(request, context))).await)?;
-        self.watch(session, &uri, true).await
+    fn subscribe(&self, request: SubscribeRequestParams, mut context: Cx) -> Answering<'_, ()> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
+            allowed(guarded(ended, self.server.subscribe(request, context)).await)?;
+            self.watch(session, &uri, true).await
+        })
     }
 
-    async fn unsubscribe(&self, request: UnsubscribeRequestParams, mut context: Cx) -> Result<(), ErrorData> {
-        self.bind(&mut context)?;
-        let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
-        allowed(guarded(ended, Box::pin(self.server.unsubscribe(request, context))).await)?;
-        self.watch(session, &uri, false).await
+    fn unsubscribe(&self, request: UnsubscribeRequestParams, mut context: Cx) -> Answering<'_, ()> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
+            allowed(guarded(ended, self.server.unsubscribe(request, context)).await)?;
+            self.watch(session, &uri, false).await
+        })
     }
 
     async fn ping(&self, context: Cx) -> Result<(), ErrorData> {
         self.server.ping(context).await
     }
 
-    async fn initialize(
-        &self,
-        request: InitializeRequestParams,
-        mut context: Cx,
-    ) -> Result<InitializeResult, ErrorData> {
-        self.bind(&mut context)?;
-        let ours = self.negotiate_initialize(&request)?;
-        let ended = context.ct.clone();
-        let mut answer = guarded(ended, Box::pin(self.server.initialize(request, context))).await?;
-        answer.protocol_version = ours.protocol_version;
-        answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
-        Ok(answer)
+    fn initialize(&self, request: InitializeRequestParams, mut context: Cx) -> Answering<'_, InitializeResult> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let ours = self.negotiate_initialize(&request)?;
+            let ended = context.ct.clone();
+            let mut answer = guarded(ended, self.server.initialize(request, context)).await?;
+            answer.protocol_version = ours.protocol_version;
+            answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
+            Ok(answer)
+        })
     }
 
-    async fn discover(&self, mut context: Cx) -> Result<DiscoverResult, ErrorData> {
-        self.bind(&mut context)?;
-        let ended = context.ct.clone();
-        let mut answer = guarded(ended, Box::pin(self.server.discover(context))).await?;
-        answer.supported_versions = self.supported_protocol_versions().into_owned();
-        answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
-        answer.cache_scope = CacheScope::Private;
-        Ok(answer)
+    fn discover(&self, mut context: Cx) -> Answering<'_, DiscoverResult> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let ended = context.ct.clone();
+            let mut answer = guarded(ended, self.server.discover(context)).await?;
+            answer.supported_versions = self.supported_protocol_versions().into_owned();
+            answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
+            answer.cache_scope = CacheScope::Private;
+            Ok(answer)
+        })
     }
 
     /// All that the server speaks but 2024-11-05, whose transport (two endpoints) this host has not.
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        let mut versions = self.server.supported_protocol_versions().into_owned();
-        versions.retain(|version| *version != ProtocolVersion::V_2024_11_05);
-        Cow::Owned(versions)
+        match self.server.supported_protocol_versions() {
+            Cow::Borrowed([oldest, newer @ ..]) if *oldest == ProtocolVersion::V_2024_11_05 => Cow::Borrowed(newer),
+            versions => versions.iter().filter(|version| **version != ProtocolVersion::V_2024_11_05).cloned().collect(),
+        }
     }
 
     fn get_info(&self) -> ServerConfig {
@@ -214,38 +227,47 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         info
     }
 
-    async fn call_tool(&self, request: CallToolRequestParams, mut context: Cx) -> Result<CallToolResponse, ErrorData> {
-        self.bind(&mut context)?;
-        let scope = self.scope_of(&request.name);
-        access::permit(&self.server, &self.tenant, &request.name, scope, &mut context).await?;
-        let ended = context.ct.clone();
-        let begun = journal::begin(&self.tenant, &self.bound(&context)?, context.extensions.get::<Parts>(), &request);
-        let seat = seated!(self, request, context, request.arguments.is_some());
-        context.extensions.insert(self.tasks.clone());
-        let answer = seat.settle(guarded(ended.clone(), Box::pin(self.call(request, context))).await);
-        begun.end(&self.tenant, ended.is_cancelled(), &answer);
-        answer
+    fn call_tool(&self, request: CallToolRequestParams, mut context: Cx) -> Answering<'_, CallToolResponse> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let scope = self.scope_of(&request.name);
+            access::permit(&self.server, &self.tenant, &request.name, scope, &mut context).await?;
+            let ended = context.ct.clone();
+            let begun =
+                journal::begin(&self.tenant, &self.bound(&context)?, context.extensions.get::<Parts>(), &request);
+            let seat = seated!(self, request, context, request.arguments.is_some());
+            context.extensions.insert(self.tasks.clone());
+            let answer = seat.settle(guarded(ended.clone(), self.call(request, context)).await);
+            begun.end(&self.tenant, ended.is_cancelled(), &answer);
+            answer
+        })
     }
 
-    async fn get_task(&self, request: GetTaskParams, mut context: Cx) -> Result<GetTaskResult, ErrorData> {
-        self.bind(&mut context)?;
-        let (caller, ended) = (self.asker(&context)?, context.ct.clone());
-        let theirs = guarded(ended, Box::pin(self.server.get_task(request.clone(), context)));
-        tasks::get(&self.tasks, &caller, &request.task_id, theirs).await
+    fn get_task(&self, request: GetTaskParams, mut context: Cx) -> Answering<'_, GetTaskResult> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+            let theirs = guarded(ended, self.server.get_task(request.clone(), context));
+            tasks::get(&self.tasks, &caller, &request.task_id, theirs).await
+        })
     }
 
-    async fn update_task(&self, request: UpdateTaskParams, mut context: Cx) -> Result<(), ErrorData> {
-        self.bind(&mut context)?;
-        let (caller, ended) = (self.asker(&context)?, context.ct.clone());
-        let theirs = guarded(ended, Box::pin(self.server.update_task(request.clone(), context)));
-        tasks::update(&self.tasks, &caller, request, theirs).await
+    fn update_task(&self, request: UpdateTaskParams, mut context: Cx) -> Answering<'_, ()> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+            let theirs = guarded(ended, self.server.update_task(request.clone(), context));
+            tasks::update(&self.tasks, &caller, request, theirs).await
+        })
     }
 
-    async fn cancel_task(&self, request: CancelTaskParams, mut context: Cx) -> Result<(), ErrorData> {
-        self.bind(&mut context)?;
-        let (caller, ended) = (self.asker(&context)?, context.ct.clone());
-        let theirs = guarded(ended, Box::pin(self.server.cancel_task(request.clone(), context)));
-        tasks::cancel(&self.tasks, &caller, &request.task_id, theirs).await
+    fn cancel_task(&self, request: CancelTaskParams, mut context: Cx) -> Answering<'_, ()> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+            let theirs = guarded(ended, self.server.cancel_task(request.clone(), context));
+            tasks::cancel(&self.tasks, &caller, &request.task_id, theirs).await
+        })
     }
 
     async fn get_prompt(
@@ -256,7 +278,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         self.bind(&mut context)?;
         let ended = context.ct.clone();
         let seat = seated!(self, request, context, request.arguments.is_some());
-        seat.settle(guarded(ended, Box::pin(self.server.get_prompt(request, context))).await)
+        seat.settle(guarded(ended, self.server.get_prompt(request, context)).await)
     }
 
     async fn read_resource(
@@ -268,10 +290,10 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         let ended = context.ct.clone();
         if self.packs.answers(&request.uri) {
             let tenant = self.bound(&context)?;
-            return guarded(ended, Box::pin(resources::read(&self.packs, &tenant, &request.uri))).await;
+            return guarded(ended, resources::read(&self.packs, &tenant, &request.uri)).await;
         }
         let seat = seated!(self, request, context, false);
-        let mut answer = seat.settle(guarded(ended, Box::pin(self.server.read_resource(request, context))).await)?;
+        let mut answer = seat.settle(guarded(ended, self.server.read_resource(request, context)).await)?;
         if let ReadResourceResponse::Complete(read) = &mut answer {
             read.cache_scope = Some(CacheScope::Private);
         }
@@ -286,7 +308,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         self.bind(&mut context)?;
         let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
         let ended = context.ct.clone();
-        let mut listed = guarded(ended, Box::pin(self.server.list_resources(request, context))).await?;
+        let mut listed = guarded(ended, self.server.list_resources(request, context)).await?;
         if first {
             resources::join(&self.packs, &mut listed);
         }
@@ -302,7 +324,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         self.bind(&mut context)?;
         let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
         let ended = context.ct.clone();
-        let mut listed = guarded(ended, Box::pin(self.server.list_resource_templates(request, context))).await?;
+        let mut listed = guarded(ended, self.server.list_resource_templates(request, context)).await?;
         if first {
             resources::join_templates(&self.packs, &mut listed);
         }
@@ -320,7 +342,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
         let ended = context.ct.clone();
         let caller = context.extensions.get::<Tenant>().map(|tenant| tenant.principal().clone());
-        let mut listed = guarded(ended, Box::pin(self.server.list_tools(request, context))).await?;
+        let mut listed = guarded(ended, self.server.list_tools(request, context)).await?;
         if first {
             let mut tools = self.packs.tools.list_all();
             tools.retain(|tool| self.built_in(&tool.name).is_some());
@@ -345,13 +367,15 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     }
 
     /// Ends with the tenant, with the listener, or when the server that accepted it says so.
-    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let sink = context.sink().clone();
-        let ended = context.request_context().ct.clone();
-        tokio::select! {
-            answer = guarded(ended, self.server.listen(context)) => answer,
-            () = self.subscriptions.forward(&sink) => Ok(()),
-        }
+    fn listen(&self, context: SubscriptionContext) -> Answering<'_, ()> {
+        Box::pin(async move {
+            let sink = context.sink().clone();
+            let ended = context.request_context().ct.clone();
+            tokio::select! {
+                answer = guarded(ended, self.server.listen(context)) => answer,
+                () = self.subscriptions.forward(&sink) => Ok(()),
+            }
+        })
     }
 
     async fn on_cancelled(&self, notification: CancelledNotificationParam, context: NotificationContext<RoleServer>) {
