@@ -141,8 +141,7 @@ macro_rules! hand_on {
         fn $method(&self, request: $request, mut context: Cx) -> Answering<'_, $answer> {
             Box::pin(async move {
                 self.bind(&mut context)?;
-                let ended = context.ct.clone();
-                let answer = guarded(ended, self.server.$method(request, context)).await;
+                    let answer = guarded(context.ct.clone(), self.server.$method(request, context)).await;
                 $(let answer = answer.map(|mut listed| { listed.cache_scope = Some(CacheScope::$private); listed });)?
                 answer
             })
@@ -193,8 +192,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         Box::pin(async move {
             self.bind(&mut context)?;
             let ours = self.negotiate_initialize(&request)?;
-            let ended = context.ct.clone();
-            let mut answer = guarded(ended, self.server.initialize(request, context)).await?;
+            let mut answer = guarded(context.ct.clone(), self.server.initialize(request, context)).await?;
             answer.protocol_version = ours.protocol_version;
             answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
             Ok(answer)
@@ -204,8 +202,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn discover(&self, mut context: Cx) -> Answering<'_, DiscoverResult> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let ended = context.ct.clone();
-            let mut answer = guarded(ended, self.server.discover(context)).await?;
+            let mut answer = guarded(context.ct.clone(), self.server.discover(context)).await?;
             answer.supported_versions = self.supported_protocol_versions().into_owned();
             answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
             answer.cache_scope = CacheScope::Private;
@@ -270,90 +267,89 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         })
     }
 
-    async fn get_prompt(
-        &self,
-        request: GetPromptRequestParams,
-        mut context: Cx,
-    ) -> Result<GetPromptResponse, ErrorData> {
-        self.bind(&mut context)?;
-        let ended = context.ct.clone();
-        let seat = seated!(self, request, context, request.arguments.is_some());
-        seat.settle(guarded(ended, self.server.get_prompt(request, context)).await)
+    fn get_prompt(&self, request: GetPromptRequestParams, mut context: Cx) -> Answering<'_, GetPromptResponse> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let ended = context.ct.clone();
+            let seat = seated!(self, request, context, request.arguments.is_some());
+            seat.settle(guarded(ended, self.server.get_prompt(request, context)).await)
+        })
     }
 
-    async fn read_resource(
+    fn read_resource(
         &self,
         request: ReadResourceRequestParams,
         mut context: Cx,
-    ) -> Result<ReadResourceResponse, ErrorData> {
-        self.bind(&mut context)?;
-        let ended = context.ct.clone();
-        if self.packs.answers(&request.uri) {
-            let tenant = self.bound(&context)?;
-            return guarded(ended, resources::read(&self.packs, &tenant, &request.uri)).await;
-        }
-        let seat = seated!(self, request, context, false);
-        let mut answer = seat.settle(guarded(ended, self.server.read_resource(request, context)).await)?;
-        if let ReadResourceResponse::Complete(read) = &mut answer {
-            read.cache_scope = Some(CacheScope::Private);
-        }
-        Ok(answer)
+    ) -> Answering<'_, ReadResourceResponse> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let ended = context.ct.clone();
+            if self.packs.answers(&request.uri) {
+                let tenant = self.bound(&context)?;
+                return guarded(ended, resources::read(&self.packs, &tenant, &request.uri)).await;
+            }
+            let seat = seated!(self, request, context, false);
+            let mut answer = seat.settle(guarded(ended, self.server.read_resource(request, context)).await)?;
+            if let ReadResourceResponse::Complete(read) = &mut answer {
+                read.cache_scope = Some(CacheScope::Private);
+            }
+            Ok(answer)
+        })
     }
 
-    async fn list_resources(
+    fn list_resources(
         &self,
         request: Option<PaginatedRequestParams>,
         mut context: Cx,
-    ) -> Result<ListResourcesResult, ErrorData> {
-        self.bind(&mut context)?;
-        let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
-        let ended = context.ct.clone();
-        let mut listed = guarded(ended, self.server.list_resources(request, context)).await?;
-        if first {
-            resources::join(&self.packs, &mut listed);
-        }
-        listed.cache_scope = Some(CacheScope::Private);
-        Ok(listed)
+    ) -> Answering<'_, ListResourcesResult> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
+            let mut listed = guarded(context.ct.clone(), self.server.list_resources(request, context)).await?;
+            if first {
+                resources::join(&self.packs, &mut listed);
+            }
+            listed.cache_scope = Some(CacheScope::Private);
+            Ok(listed)
+        })
     }
 
-    async fn list_resource_templates(
+    fn list_resource_templates(
         &self,
         request: Option<PaginatedRequestParams>,
         mut context: Cx,
-    ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        self.bind(&mut context)?;
-        let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
-        let ended = context.ct.clone();
-        let mut listed = guarded(ended, self.server.list_resource_templates(request, context)).await?;
-        if first {
-            resources::join_templates(&self.packs, &mut listed);
-        }
-        listed.cache_scope = Some(CacheScope::Private);
-        Ok(listed)
+    ) -> Answering<'_, ListResourceTemplatesResult> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
+            let mut listed = guarded(context.ct.clone(), self.server.list_resource_templates(request, context)).await?;
+            if first {
+                resources::join_templates(&self.packs, &mut listed);
+            }
+            listed.cache_scope = Some(CacheScope::Private);
+            Ok(listed)
+        })
     }
 
     /// The built-in tools by name, then the server's own; a further page is the server's alone.
-    async fn list_tools(
-        &self,
-        request: Option<PaginatedRequestParams>,
-        mut context: Cx,
-    ) -> Result<ListToolsResult, ErrorData> {
-        self.bind(&mut context)?;
-        let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
-        let ended = context.ct.clone();
-        let caller = context.extensions.get::<Tenant>().map(|tenant| tenant.principal().clone());
-        let mut listed = guarded(ended, self.server.list_tools(request, context)).await?;
-        if first {
-            let mut tools = self.packs.tools.list_all();
-            tools.retain(|tool| self.built_in(&tool.name).is_some());
-            tools.append(&mut listed.tools);
-            listed.tools = tools;
-        }
-        if let Some(caller) = caller.filter(|_| !self.lists_all) {
-            listed.tools.retain(|tool| caller.scopes().allow_tool(&tool.name, access::scope_of(tool)));
-        }
-        listed.cache_scope = Some(CacheScope::Private);
-        Ok(listed)
+    fn list_tools(&self, request: Option<PaginatedRequestParams>, mut context: Cx) -> Answering<'_, ListToolsResult> {
+        Box::pin(async move {
+            self.bind(&mut context)?;
+            let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
+            let caller = context.extensions.get::<Tenant>().map(|tenant| tenant.principal().clone());
+            let mut listed = guarded(context.ct.clone(), self.server.list_tools(request, context)).await?;
+            if first {
+                let mut tools = self.packs.tools.list_all();
+                tools.retain(|tool| self.built_in(&tool.name).is_some());
+                tools.append(&mut listed.tools);
+                listed.tools = tools;
+            }
+            if let Some(caller) = caller.filter(|_| !self.lists_all) {
+                listed.tools.retain(|tool| caller.scopes().allow_tool(&tool.name, access::scope_of(tool)));
+            }
+            listed.cache_scope = Some(CacheScope::Private);
+            Ok(listed)
+        })
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
@@ -370,9 +366,8 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn listen(&self, context: SubscriptionContext) -> Answering<'_, ()> {
         Box::pin(async move {
             let sink = context.sink().clone();
-            let ended = context.request_context().ct.clone();
             tokio::select! {
-                answer = guarded(ended, self.server.listen(context)) => answer,
+                answer = guarded(context.request_context().ct.clone(), self.server.listen(context)) => answer,
                 () = self.subscriptions.forward(&sink) => Ok(()),
             }
         })
