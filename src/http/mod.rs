@@ -14,6 +14,7 @@ mod failures;
 mod guard;
 mod health;
 mod lobby;
+mod pieces;
 mod request_id;
 mod request_log;
 mod respond;

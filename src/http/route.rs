@@ -18,6 +18,7 @@ use super::audit::{Seen, word};
 use super::authenticate::authenticate;
 use super::client::ClientAddr;
 use super::door::enter;
+use super::pieces::Pieces;
 use super::request_id::RequestId;
 use super::request_log::Caller;
 use super::respond::{is_json, no_such_method, no_such_path, said_again, wrong_type};
@@ -110,7 +111,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
         let end = Arc::clone(&parts.gate).ended(principal);
         answer.map(|body| Body::new(Until::new(Body::new(body), held, end)))
     } else {
-        answer.map(Body::new)
+        answer.map(|body| Body::new(Pieces::new(Body::new(body), held)))
     };
     answer.extensions_mut().insert(caller);
     Ok(answer)

@@ -152,6 +152,29 @@ async fn who_does_not_read_is_let_go() {
     host.stop().await;
 }
 
+/// An answer that waits for its client is one of its tenant's calls: the memory for such answers has an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_not_taken_holds_its_place() {
+    let host = Listening::start(|settings| {
+        settings.limits.concurrent_calls = 1;
+        settings.limits.calls_waiting = 0;
+    })
+    .await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("a small window");
+    let mut unread = socket.connect(host.address).await.expect("a connection");
+    unread.write_all(host.call("SELECT printf('%.*c', 900000, 'x')").as_bytes()).await.expect("sent");
+    let mut status = [0; 15];
+    soon(unread.read_exact(&mut status)).await.expect("an answer begins");
+    assert_eq!(&status, b"HTTP/1.1 200 OK");
+    let small = host.call("SELECT 7").replacen("\r\nAuth", "\r\nConnection: close\r\nAuth", 1);
+    let said = host.exchange(small.as_bytes()).await;
+    assert!(said.starts_with("HTTP/1.1 429") && said.contains("concurrent_calls"), "{said}");
+    drop(unread);
+    soon(async { while !host.exchange(small.as_bytes()).await.starts_with("HTTP/1.1 200") {} }).await;
+    host.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_counted_and_places_come_back() {
     let host = Listening::start(|settings| settings.connections.max = 2).await;
