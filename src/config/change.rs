@@ -24,6 +24,7 @@ pub(crate) const AT_START: &[&str] = &[
     "connections.age",
     "connections.handshake_deadline",
     "connections.handshakes",
+    "connections.proxy_protocol",
     "tenants.resident_max",
     "tenants.resident_bytes",
     "tenants.idle_after",
@@ -57,6 +58,7 @@ impl Settings {
         (new.max, new.per_address, new.handshakes) = (old.max, old.per_address, old.handshakes);
         (new.header_deadline, new.idle, new.write_stall) = (old.header_deadline, old.idle, old.write_stall);
         (new.age, new.handshake_deadline) = (old.age, old.handshake_deadline);
+        new.proxy_protocol = old.proxy_protocol;
         let (new, old) = (&mut kept.tenants, &self.tenants);
         (new.resident_max, new.resident_bytes, new.idle_after) = (old.resident_max, old.resident_bytes, old.idle_after);
         kept

@@ -60,6 +60,9 @@ pub struct ConnectionSettings {
     pub handshake_deadline: Duration,
     /// TLS handshakes under way at once.
     pub handshakes: usize,
+    /// Whether a balancer passes TCP on and says for whom in a PROXY header (version 2): then every connection has to
+    /// be one of `trusted_proxies` and to begin with that header, within 2 s.
+    pub proxy_protocol: bool,
     /// How long `/readyz` says 503 before stopping begins, so that a balancer can look elsewhere. Unset:
     /// 5 s with `behind_proxy`, else nothing.
     #[serde(with = "humantime_serde")]
@@ -86,6 +89,7 @@ impl Default for ConnectionSettings {
             answer_deadline: Duration::from_secs(60),
             handshake_deadline: Duration::from_secs(5),
             handshakes: 512,
+            proxy_protocol: false,
             drain_delay: None,
             drain_deadline: Duration::from_secs(25),
             close_deadline: Duration::from_secs(30),

@@ -100,6 +100,12 @@ impl Settings {
                 "connections.max or connections.in_flight is 0: nothing could ever be served; set it to 1 or more",
             ));
         }
+        if self.connections.proxy_protocol && self.trusted_proxies().is_empty() {
+            return Err(Error::invalid(
+                "connections.proxy_protocol is on and no proxy is trusted, so that nobody could connect: set \
+                 trusted_proxies = [\"the balancer's address\"]",
+            ));
+        }
         if self.tenants.resident_max == 0 {
             return Err(Error::invalid("tenants.resident_max is 0: no tenant could ever be served"));
         }

@@ -293,6 +293,54 @@ fn made_up_addresses_do_not_hide_a_guesser() {
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
+/// A balancer that passes bytes on says for whom; nobody else may, and nobody may leave it out.
+#[test]
+fn a_balancer_says_for_whom_it_speaks() {
+    let served = Served::start(&["--behind-proxy"], &[("FREEHOLD_CONNECTIONS__PROXY_PROTOCOL", "true")]);
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    // Version 2; its command, its family, its addresses.
+    let header = |command: u8, family: u8, addresses: &[u8]| {
+        let length = u16::try_from(addresses.len()).expect("short").to_be_bytes();
+        [&signature[..], &[0x20 | command, family], &length, addresses].concat()
+    };
+    let four = [203, 0, 113, 9, 127, 0, 0, 1, 0x12, 0x34, 0x1f, 0x90];
+    let six = [&[0x20, 1, 0x0d, 0xb8][..], &[0; 11], &[9], &[0; 15], &[1], &[0x12, 0x34, 0x1f, 0x90]].concat();
+    let extended = [&four[..], &[4, 0, 1, 7]].concat();
+    let forwarded = "X-Forwarded-For: 6.6.6.6\r\n";
+    let ask = served.call(&served.a, "sql_schema", &json!({}), forwarded).into_bytes();
+    for (what, header, client) in [
+        ("IPv4", header(1, 0x11, &four), "203.0.113.9"),
+        ("IPv6", header(1, 0x21, &six), "2001:db8::9"),
+        ("more than addresses", header(1, 0x11, &extended), "203.0.113.9"),
+        // On its own behalf it is a proxy like any other, whose word about callers is taken.
+        ("itself", header(0, 0, &[]), "6.6.6.6"),
+    ] {
+        let mut link = served.link();
+        link.send(&[header, ask.clone()].concat());
+        let answer = link.answer().unwrap_or_else(|| panic!("{what}: no answer"));
+        assert_eq!(answer.status, 200, "{what}: {answer:?}");
+        let id = answer.head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).expect("an id").to_owned();
+        let log = served.server.log();
+        let line = log.lines().find(|line| line.contains(&id)).unwrap_or_else(|| panic!("{what}: {log}"));
+        let told: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(told["client.address"], client, "{what}");
+    }
+    for (what, start) in [
+        ("none", Vec::new()),
+        ("version 1", b"PROXY TCP4 203.0.113.9 127.0.0.1 4660 8080\r\n".to_vec()),
+        ("half of one", signature.to_vec()),
+        ("a version that there is not", [&signature[..], &[0x31, 0x11, 0, 12], &four].concat()),
+        ("addresses cut off", header(1, 0x11, &four[..6])),
+        ("a socket of no address", header(1, 0x31, &[0; 216])),
+        ("an endless one", [&signature[..], &[0x21, 0x11, 0xff, 0xff]].concat()),
+    ] {
+        let mut link = served.link();
+        let half = what == "half of one";
+        link.send(&if half { start } else { [start, ask.clone()].concat() });
+        assert!(link.answer().is_none(), "{what}: it was served");
+    }
+}
+
 /// Who leaves with a reset leaves no stream behind that would count for him.
 #[test]
 fn a_reset_frees_its_stream() {

@@ -38,21 +38,34 @@ impl Census {
 
     /// A place for a connection from `peer`, or the name of the bound that is reached.
     pub(super) fn seat(self: &Arc<Self>, peer: IpAddr) -> Result<Seat, &'static str> {
-        let counted = !self.many.iter().any(|block| block.contains(peer));
-        let address = counted.then(|| household(peer));
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.all >= self.max {
-            return Err("connections.max");
-        }
-        if let Some(address) = address {
-            let here = open.by_address.entry(address).or_default();
-            if *here >= self.per_address {
-                return Err("connections.per_address");
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if open.all >= self.max {
+                return Err("connections.max");
             }
-            *here += 1;
+            open.all += 1;
         }
-        open.all += 1;
-        Ok(Seat { census: Arc::clone(self), address })
+        let mut seat = Seat { census: Arc::clone(self), address: None };
+        seat.belongs_to(peer)?;
+        Ok(seat)
+    }
+}
+
+impl Seat {
+    /// Counts this connection as one of `client`'s. Once, and again for whom a balancer speaks that is many.
+    pub(super) fn belongs_to(&mut self, client: IpAddr) -> Result<(), &'static str> {
+        if self.address.is_some() || self.census.many.iter().any(|block| block.contains(client)) {
+            return Ok(());
+        }
+        let address = household(client);
+        let mut open = self.census.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = open.by_address.entry(address).or_default();
+        if *here >= self.census.per_address {
+            return Err("connections.per_address");
+        }
+        *here += 1;
+        self.address = Some(address);
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 mod census;
 mod connection;
 mod pace;
+mod proxied;
 mod tls;
 
 use std::io;
@@ -20,10 +21,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Settings;
+use crate::config::{AddressBlock, Settings};
 use crate::drain::Drain;
 use census::{Census, Seat};
 use connection::{Server, Spoken};
+use proxied::client_of;
 pub(crate) use tls::Tls;
 
 /// Without a descriptor to accept with, the next try waits: from this, doubled, to the other.
@@ -36,6 +38,8 @@ pub(super) struct Listening {
     handshakes: Semaphore,
     handshake_deadline: Duration,
     census: Arc<Census>,
+    /// Who may say for whom it speaks; all have to, where it is set.
+    balancers: Option<Vec<AddressBlock>>,
     drain: Drain,
     cut: CancellationToken,
 }
@@ -49,12 +53,14 @@ impl Listening {
         drain: Drain,
     ) -> Arc<Self> {
         let connections = settings.connections.clone();
+        let balancers = connections.proxy_protocol.then(|| settings.trusted_proxies());
         Arc::new(Self {
             tls,
             handshakes: Semaphore::new(connections.handshakes.min(Semaphore::MAX_PERMITS)),
             handshake_deadline: connections.handshake_deadline,
             census: Census::new(connections.max, connections.per_address, settings.trusted_proxies()),
             server: Server::new(routes, connections, drain.clone()),
+            balancers,
             drain,
             cut: CancellationToken::new(),
         })
@@ -110,11 +116,28 @@ impl Listening {
         }
     }
 
-    async fn greet(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, _seat: Seat) {
+    /// Whom the connection is of: the one at the other end, or the one for whom a balancer speaks.
+    async fn client(&self, stream: &mut TcpStream, peer: SocketAddr, seat: &mut Seat) -> io::Result<SocketAddr> {
+        let Some(balancers) = &self.balancers else { return Ok(peer) };
+        if !balancers.iter().any(|block| block.contains(peer.ip())) {
+            return Err(io::Error::other("it comes from no trusted proxy"));
+        }
+        let client = client_of(stream, peer).await?;
+        seat.belongs_to(client.ip()).map_err(io::Error::other)?;
+        Ok(client)
+    }
+
+    async fn greet(self: Arc<Self>, mut stream: TcpStream, peer: SocketAddr, mut seat: Seat) {
         // Without this an event stream waits some 40 ms for the client's delayed ACK (Nagle).
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY can't be set");
         }
+        let peer = match self.client(&mut stream, peer, &mut seat).await {
+            Ok(client) => client,
+            Err(error) => {
+                return tracing::debug!(%error, client.address = %peer.ip(), "a connection is turned away");
+            }
+        };
         let leave = self.drain.token();
         let Some(tls) = &self.tls else {
             return self.server.serve(stream, peer, Spoken::Either, leave, &self.cut).await;
