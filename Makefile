@@ -1,6 +1,6 @@
 # What a newcomer types. Everything that a target needs and that is not Rust's own, it installs or names.
 
-.PHONY: serve test bench lint unit doc clients transcript conformance proxies rolling deploy-check docs browser oauth slow deny
+.PHONY: serve test bench lint unit doc clients transcript conformance proxies rolling deploy-check docs browser oauth slow slow-small deny
 
 # Where cargo puts what the tests with foreign programs start.
 EXAMPLES = $$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
@@ -10,7 +10,7 @@ serve:
 	cargo run --release --bin freehold -- serve --dev
 
 # All that has to hold before a change lands.
-test: lint unit doc clients conformance browser proxies oauth
+test: lint unit doc clients conformance browser proxies oauth slow-small
 
 bench:
 	cargo bench --bench host
@@ -75,6 +75,11 @@ oauth:
 slow:
 	cargo build --release
 	cd $(EXAMPLES)/../../release && python3 $(CURDIR)/tests/clients/slow/slow.py ./freehold
+
+# The same with 100 of each kind and bounds of some seconds.
+slow-small:
+	cargo build
+	cd $(EXAMPLES)/.. && python3 $(CURDIR)/tests/clients/slow/slow.py ./freehold 100 --hurried
 
 # Licences, sources and duplicates of what we depend on: `cargo install --locked cargo-deny` first.
 deny:

@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
+use crate::support::listening::{Listening, until_closed};
 use crate::support::plain;
 use crate::support::wire::{Ask, rpc};
 
@@ -108,6 +110,52 @@ async fn no_request_is_our_fault() {
     });
     host.close().await;
     tried.expect("no request is our fault");
+}
+
+/// Bytes on the wire that are nearly a request: nobody without a token is served, and nothing is our fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_bytes_are_our_fault() {
+    let host = Listening::start(|_| {}).await;
+    let good = host.call("SELECT 7").replacen("Authorization: Bearer x\r\n", "", 1).into_bytes();
+    let runtime = tokio::runtime::Handle::current();
+    let pieces = [
+        "\r\n",
+        "\n",
+        "\0",
+        " ",
+        ":",
+        "\r\nHost: x\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Content-Length: 1\r\n",
+        "0\r\n\r\n",
+    ];
+    let piece = prop_oneof![
+        proptest::sample::select(pieces.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+        vec(any::<u8>(), 0..4),
+    ];
+    let edits = vec((any::<prop::sample::Index>(), 0..3_usize, piece), 1..5);
+    let tried = tokio::task::block_in_place(|| {
+        TestRunner::new(config()).run(&edits, |edits| {
+            let mut bytes = good.clone();
+            for (at, gone, piece) in edits {
+                let at = at.index(bytes.len());
+                let end = (at + gone).min(bytes.len());
+                bytes.splice(at..end, piece);
+            }
+            let said = runtime.block_on(async {
+                let mut stream = host.connect().await;
+                let _ = stream.write_all(&bytes).await;
+                let _ = stream.shutdown().await;
+                until_closed(stream).await
+            });
+            let refused =
+                said.lines().filter(|line| line.starts_with("HTTP/1.")).all(|line| line[8..].starts_with(" 4"));
+            prop_assert!(refused && !said.contains("structuredContent"), "{said}\n{}", String::from_utf8_lossy(&bytes));
+            Ok(())
+        })
+    });
+    host.stop().await;
+    tried.expect("no bytes are our fault");
 }
 
 /// A token that was touched is none: never served, never our fault.
