@@ -18,7 +18,8 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests that may come at once after a rest.
     pub burst: u32,
-    /// Requests a second of one caller (issuer and subject); 0 is any number.
+    /// Requests a second of one caller (issuer and subject); 0 is any number. As many as the tenant's own, so that a
+    /// tenant with one token gets all of them: set it lower where callers of one tenant are to leave each other room.
     pub principal_requests_per_second: u32,
     /// Requests of one caller that may come at once after a rest.
     pub principal_burst: u32,
@@ -163,8 +164,8 @@ impl Default for Limits {
         Self {
             requests_per_second: 50,
             burst: 100,
-            principal_requests_per_second: 20,
-            principal_burst: 40,
+            principal_requests_per_second: 50,
+            principal_burst: 100,
             concurrent_calls: 32,
             calls_waiting: 64,
             streams: 32,

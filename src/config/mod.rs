@@ -141,8 +141,12 @@ pub struct TenantSettings {
     /// Tenants open at once; beyond it the least recently used idle one is closed. Fewer where memory or file
     /// descriptors allow no more: the log says so at the start.
     pub resident_max: usize,
-    /// What open tenants may take of memory, at 150 KB for each: SQLite does not tell what it is in truth.
+    /// What open tenants may take of memory. No more are open than have room in it at 150 KB each, and where SQLite
+    /// holds more for them than it, those that were left first are closed.
     pub resident_bytes: ByteSize,
+    /// What running statements of all tenants may take of memory together, beyond a megabyte of each: a sort of
+    /// many rows waits for another, and a small statement for none. One alone has `limits.statement_memory`.
+    pub statements_bytes: ByteSize,
     /// A tenant that nobody has called for so long is closed; its next call opens it again. After a tenth of it
     /// its readers are closed.
     #[serde(with = "humantime_serde")]
@@ -155,6 +159,7 @@ impl Default for TenantSettings {
             auto_create: false,
             resident_max: 5_000,
             resident_bytes: ByteSize::gib(1),
+            statements_bytes: ByteSize::mib(512),
             idle_after: Duration::from_secs(300),
         }
     }

@@ -106,6 +106,12 @@ impl Authorizer {
         }
     }
 
+    /// Whether something was refused since the last `during` began: of a function SQLite tells it as a slip in
+    /// the statement.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused().is_some()
+    }
+
     /// Whether an agent's `ALTER TABLE` was let through since the last call: SQLite does not tell the
     /// new name, so that only a look at the schema shows whether it took one of ours.
     pub(super) fn take_altered(&self) -> bool {
@@ -249,11 +255,15 @@ fn tenant(context: &AuthContext<'_>) -> Verdict {
     }
 }
 
-fn name(named: &str) -> Verdict {
+/// Whether a name of a table or an index is one of the host's.
+pub(super) fn is_hosts(named: &str) -> bool {
     // The index that SQLite makes for a primary key bears its table's name.
     let named = named.strip_prefix("sqlite_autoindex_").unwrap_or(named);
-    let host = named.get(..HOST_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HOST_PREFIX));
-    if host { Err("names that begin with _fh_ belong to the host: choose another") } else { Ok(()) }
+    named.get(..HOST_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(HOST_PREFIX))
+}
+
+fn name(named: &str) -> Verdict {
+    if is_hosts(named) { Err("names that begin with _fh_ belong to the host: choose another") } else { Ok(()) }
 }
 
 fn function(named: &str) -> Verdict {

@@ -16,7 +16,7 @@ use super::authorizer::Mode;
 use super::error::{disk_failed, is_disk_failure};
 use super::open::Guards;
 use super::writer::{Writer, host_objects};
-use super::{Caller, limits, pause, unfold};
+use super::{Caller, Searched, limits, pause, unfold};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -151,7 +151,13 @@ impl Writer {
         let shared = most > 1 || (ride && !behind.is_empty());
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = tx.map_err(|error| Fallen::Begin(error.into()))?;
-        let here = Here { tx: &tx, guards: &self.guards, limits: &self.limits, host_objects: self.host_objects };
+        let here = Here {
+            tx: &tx,
+            guards: &self.guards,
+            limits: &self.limits,
+            host_objects: self.host_objects,
+            unseen: self.unseen,
+        };
         let begun = Instant::now();
         while done.len() < most && (done.is_empty() || begun.elapsed() < SHARED_FOR) {
             let Some(mut entry) = waiting.pop_front() else { break };
@@ -183,6 +189,7 @@ struct Here<'a> {
     guards: &'a Guards,
     limits: &'a Limits,
     host_objects: i64,
+    unseen: usize,
 }
 
 impl Here<'_> {
@@ -228,10 +235,17 @@ impl Here<'_> {
                 job.schema_changed();
             }
             // SQLite does not tell an authorizer the new name that an ALTER TABLE gives.
-            if authorizer.take_altered() && host_objects(self.tx)? != self.host_objects {
+            let (altered, created) = (authorizer.take_altered(), authorizer.take_created());
+            if altered && host_objects(self.tx)? != self.host_objects {
                 return Err(Error::new(ErrorKind::Forbidden, "names that begin with _fh_ belong to the host"));
             }
-            if authorizer.take_created() {
+            // A view may be older than the table that it searches.
+            if (altered || created) && Searched::unseen(self.tx)? > self.unseen {
+                let said = "a view or a trigger would search a full-text table in a way that can't be bounded: \
+                            drop it first, or give the table another name";
+                return Err(Error::new(ErrorKind::Forbidden, said));
+            }
+            if created {
                 limits::check_objects(self.tx, self.limits)?;
             }
             if authorizer.take_viewed() { unfold::check_views(self.tx) } else { Ok(()) }

@@ -6,6 +6,9 @@
 //! its bound. SQLite undoes the statement then, as it does when a machine has no more (SQLITE_NOMEM). Nothing
 //! else stops `SELECT printf(…), printf(…), …`: it makes a gigabyte in one go, with no progress handler asked.
 //! For the same reason it says no past the deadline: thousands of costly calls in one row are one row.
+//!
+//! All statements together have a bound too. What a statement takes beyond its first megabyte it takes from that, and
+//! where nothing is left of it the one that asks is refused: a small statement never is for what others have.
 #![expect(
     unsafe_code,
     reason = "an allocator of SQLite is made of C functions, and rusqlite has no safe way to set it"
@@ -15,8 +18,9 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Once, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
 
@@ -24,14 +28,29 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(super) const STATEMENT_MEMORY: &str = "statement_memory";
 
+/// What every statement has for itself.
+const FREE: i64 = 1024 * 1024;
+/// What it takes of the common share at once: all threads meet there.
+const PORTION: i64 = 256 * 1024;
+
+/// The common share, and what of it is taken, in bytes.
+static SHARE: AtomicI64 = AtomicI64::new(i64::MAX);
+static TAKEN: AtomicI64 = AtomicI64::new(0);
+
 /// What a thread's statement has of SQLite's memory.
 #[derive(Clone, Copy)]
 struct Meter {
     /// In bytes. Below zero where it let go of what another thread took.
     used: i64,
+    /// What that was as it began.
+    from: i64,
     most: i64,
     /// Whether it was told no for that.
     refused: bool,
+    /// What it has of the common share.
+    taken: i64,
+    /// Whether it was told no for that.
+    crowded: bool,
     until: Option<Instant>,
     /// Whether it was told no for that.
     late: bool,
@@ -40,7 +59,32 @@ struct Meter {
 }
 
 impl Meter {
-    const IDLE: Self = Self { used: 0, most: i64::MAX, refused: false, until: None, late: false, unlooked: 0 };
+    const IDLE: Self = Self {
+        used: 0,
+        from: 0,
+        most: i64::MAX,
+        refused: false,
+        taken: 0,
+        crowded: false,
+        until: None,
+        late: false,
+        unlooked: 0,
+    };
+
+    /// Takes of the common share what `more` bytes need beyond its own.
+    fn take(&mut self, more: i64) -> bool {
+        let need = self.used.saturating_sub(self.from).saturating_add(more) - FREE - self.taken;
+        if need <= 0 || self.most == i64::MAX {
+            return true;
+        }
+        let portion = need.max(PORTION);
+        if TAKEN.fetch_add(portion, Ordering::Relaxed).saturating_add(portion) > SHARE.load(Ordering::Relaxed) {
+            TAKEN.fetch_sub(portion, Ordering::Relaxed);
+            return false;
+        }
+        self.taken += portion;
+        true
+    }
 }
 
 /// What a connection takes at once for its small pieces: the size of the larger ones, in bytes, and how many.
@@ -51,6 +95,30 @@ const LARGE: i64 = 16 * 1024;
 
 thread_local! {
     static METER: Cell<Meter> = const { Cell::new(Meter::IDLE) };
+    static UNTOLD: Untold = const { Untold(Cell::new(0)) };
+}
+
+/// What SQLite holds in this process, in bytes, but for what threads have not told yet.
+static HELD: AtomicI64 = AtomicI64::new(0);
+
+/// What a thread took and gave back since it last told, less than `PORTION`.
+struct Untold(Cell<i64>);
+
+impl Untold {
+    fn tell(&self) {
+        HELD.fetch_add(self.0.take(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// What SQLite holds for all open files and running statements, in bytes, to a quarter of a megabyte for each thread.
+pub(crate) fn held() -> u64 {
+    u64::try_from(HELD.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
 /// Runs `work` with at most `most` bytes more of SQLite's memory than this thread has now, and none from
@@ -61,15 +129,19 @@ thread_local! {
 /// had no more: whoever set the deadline knows better.
 pub(super) fn within<T>(most: u64, until: Option<Instant>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     METER.with(|meter| {
-        let used = meter.get().used;
-        let most = used.saturating_add(i64::try_from(most).unwrap_or(i64::MAX));
-        meter.set(Meter { used, most, until, ..Meter::IDLE });
+        let from = meter.get().used;
+        let most = from.saturating_add(i64::try_from(most).unwrap_or(i64::MAX)).min(i64::MAX - 1);
+        meter.set(Meter { used: from, from, most, until, ..Meter::IDLE });
     });
     // rusqlite takes a value that there was no memory for as a broken promise of SQLite's, and panics.
     let done = catch_unwind(AssertUnwindSafe(work));
-    let Meter { refused, late, .. } =
+    let Meter { refused, crowded, taken, late, .. } =
         METER.with(|meter| meter.replace(Meter { used: meter.get().used, ..Meter::IDLE }));
+    TAKEN.fetch_sub(taken, Ordering::Relaxed);
     let stopped = || {
+        if crowded {
+            return crowd();
+        }
         if !refused {
             return Error::new(ErrorKind::Limit, "the statement was interrupted");
         }
@@ -81,13 +153,28 @@ pub(super) fn within<T>(most: u64, until: Option<Instant>, work: impl FnOnce() -
     };
     match done {
         // A refusal may have been harmless, and the error another one.
-        Ok(Err(error)) if (refused || late) && error.bound().is_none() && is_of_memory(&error) => {
+        Ok(Err(error)) if (refused || crowded || late) && error.bound().is_none() && is_of_memory(&error) => {
             Err(stopped().with_source(error))
         }
         Ok(result) => result,
-        Err(_) if refused || late => Err(stopped()),
+        Err(_) if refused || crowded || late => Err(stopped()),
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Lets all statements of this process have at most `most` bytes beyond the first megabyte of each. Of several hosts in
+/// one process the last one says.
+pub(crate) fn share(most: u64) {
+    SHARE.store(i64::try_from(most).unwrap_or(i64::MAX), Ordering::Relaxed);
+}
+
+fn crowd() -> Error {
+    let most = u64::try_from(SHARE.load(Ordering::Relaxed)).unwrap_or(0);
+    let said = format!(
+        "nothing was changed: the statements that run now take all of the {most} bytes that there are for large ones; \
+         try again shortly, or sort, group and join fewer rows at once"
+    );
+    Error::busy("statements_bytes", most, Duration::from_secs(1)).reworded(said)
 }
 
 /// SQLite tells of it as such, or as a page that could not be read.
@@ -162,10 +249,12 @@ fn may_grow(more: i64) -> bool {
         let mut now = meter.get();
         let fits = now.used.saturating_add(more) <= now.most;
         now.refused |= !fits;
+        let shares = fits && now.take(more);
+        now.crowded |= fits && !shares;
         now.unlooked = if more >= LARGE { 0 } else { now.unlooked.wrapping_add(1) };
         now.late |= now.unlooked == 0 && now.until.is_some_and(|until| Instant::now() >= until);
         meter.set(now);
-        fits && !now.late
+        fits && shares && !now.late
     })
 }
 
@@ -173,6 +262,13 @@ fn book(bytes: i64) {
     METER.with(|meter| {
         let now = meter.get();
         meter.set(Meter { used: now.used.saturating_add(bytes), ..now });
+    });
+    // As the thread ends, what closes then is not told.
+    let _ = UNTOLD.try_with(|untold| {
+        untold.0.set(untold.0.get().saturating_add(bytes));
+        if untold.0.get().abs() >= PORTION {
+            untold.tell();
+        }
     });
 }
 

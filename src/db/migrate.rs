@@ -3,6 +3,7 @@
 //! Two lists meet in a tenant's file, the host's and the embedder's; each counts for itself.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rusqlite::Connection;
 
@@ -95,7 +96,20 @@ impl Migrations {
     /// then as it was before that step.
     pub(super) fn apply(&self, conn: &mut Connection) -> Result<()> {
         let done = self.check(conn)?;
-        for (at, step) in self.steps.iter().enumerate().skip(done) {
+        self.run(conn, done..self.len())
+    }
+
+    /// How many steps there are.
+    pub(super) fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Runs those of `steps`, whatever the file has behind it.
+    ///
+    /// # Errors
+    /// As [`Migrations::apply`].
+    pub(super) fn run(&self, conn: &mut Connection, steps: Range<usize>) -> Result<()> {
+        for (at, step) in self.steps.iter().enumerate().take(steps.end).skip(steps.start) {
             self.step(conn, at + 1, step).map_err(|error| {
                 Error::new(
                     ErrorKind::Unavailable,

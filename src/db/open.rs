@@ -4,19 +4,18 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::Authorizer;
+use super::writer::Gate;
 use super::{Checkpoints, DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, memory, pause};
 use crate::config::{Durability, Limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
-
-/// SQLite's page, in bytes: what `max_page_count` counts in.
-const PAGE_BYTES: u64 = 4096;
 
 /// How files are opened.
 #[derive(Clone, Debug)]
@@ -55,16 +54,11 @@ impl Database {
         template: &Template,
         threads: &ReaderThreads,
     ) -> Result<Self> {
-        Self::open_file(dir, tenant, settings, template, threads).map_err(unopened)
+        let ReaderThreads = threads;
+        Self::open_file(dir, tenant, settings, template).map_err(unopened)
     }
 
-    fn open_file(
-        dir: &DataDir,
-        tenant: &TenantId,
-        settings: &FileSettings,
-        template: &Template,
-        threads: &ReaderThreads,
-    ) -> Result<Self> {
+    fn open_file(dir: &DataDir, tenant: &TenantId, settings: &FileSettings, template: &Template) -> Result<Self> {
         let path = dir.tenant_file(tenant)?;
         let conn = pause::on_disk(|| {
             template.copy_to(&path, dir)?;
@@ -80,14 +74,17 @@ impl Database {
         })?;
         let checkpoints = Checkpoints::beside(&path);
         checkpoints.sweep();
-        let pages = settings.limits.database_bytes.as_u64() / PAGE_BYTES;
+        // A file that came from elsewhere may have other pages than ours.
+        let page = conn.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.unsigned_abs().max(1);
+        let pages = settings.limits.database_bytes.as_u64() / page;
         conn.pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))?;
         limits::restrict(&conn, settings.limits.value_bytes.as_u64())?;
-        let bytes = conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?.unsigned_abs() * PAGE_BYTES;
+        let bytes = conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?.unsigned_abs() * page;
+        let gate = Gate::default();
         Ok(Self {
             bytes,
-            writer: Writer::new(conn, path.clone(), wal_of(&path), settings)?,
-            readers: Readers::new(&path, settings, threads),
+            writer: Writer::new(conn, path.clone(), wal_of(&path), Arc::clone(&gate), settings)?,
+            readers: Readers::new(&path, gate, settings),
             checkpoints,
             template: template.clone(),
         })

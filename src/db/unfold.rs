@@ -158,27 +158,33 @@ fn is_source(text: &[Token<'_>], at: usize) -> bool {
 
 /// A word, a quoted name, or one other character.
 #[derive(Clone, Copy, Debug)]
-struct Token<'a> {
-    name: &'a str,
-    quoted: bool,
+pub(super) struct Token<'a> {
+    pub(super) name: &'a str,
+    /// The quote that it begins with, or 0.
+    pub(super) open: u8,
     /// Of a `(`: how many tokens on its `)` stands. Found once, for a search from each would be quadratic.
     span: usize,
 }
 
 impl<'a> Token<'a> {
-    fn new(name: &'a str, quoted: bool) -> Self {
-        Self { name, quoted, span: 0 }
+    fn new(name: &'a str, open: u8) -> Self {
+        Self { name, open, span: 0 }
     }
 }
 
 impl Token<'_> {
-    fn is(&self, word: &str) -> bool {
-        !self.quoted && self.name.eq_ignore_ascii_case(word)
+    pub(super) fn is(&self, word: &str) -> bool {
+        self.open == 0 && self.name.eq_ignore_ascii_case(word)
     }
 }
 
+/// The words of `sql` without blanks and comments; those in quotes, of whatever kind, begin with one.
+pub(super) fn words(sql: &str) -> impl Iterator<Item = String> {
+    tokens(sql).into_iter().map(|Token { name, open, .. }| if open == 0 { name.to_owned() } else { format!("'{name}") })
+}
+
 /// The text without blanks and comments (sqlite.org/lang_comment.html).
-fn tokens(sql: &str) -> Vec<Token<'_>> {
+pub(super) fn tokens(sql: &str) -> Vec<Token<'_>> {
     let bytes = sql.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
@@ -191,13 +197,13 @@ fn tokens(sql: &str) -> Vec<Token<'_>> {
             open @ (b'\'' | b'"' | b'`' | b'[') => {
                 let close = if open == b'[' { ']' } else { char::from(open) };
                 let end = rest[1..].find(close).map_or(rest.len(), |end| end + 2);
-                (end, Some(Token::new(rest[1..].get(..end.saturating_sub(2)).unwrap_or(""), true)))
+                (end, Some(Token::new(rest[1..].get(..end.saturating_sub(2)).unwrap_or(""), open)))
             }
             byte if is_word(byte) => {
                 let end = rest.bytes().position(|byte| !is_word(byte)).unwrap_or(rest.len());
-                (end, Some(Token::new(&rest[..end], false)))
+                (end, Some(Token::new(&rest[..end], 0)))
             }
-            _ => (1, Some(Token::new(&rest[..1], false))),
+            _ => (1, Some(Token::new(&rest[..1], 0))),
         };
         found.extend(token);
         at += skip;

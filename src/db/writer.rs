@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -9,13 +10,20 @@ use rusqlite::config::DbConfig;
 use super::erase::take_forgotten;
 use super::error::is_disk_failure;
 use super::open::Guards;
-use super::{FileSettings, pause};
+use super::{FileSettings, Searched, pause};
 use crate::config::Limits;
 use crate::error::{Error, Result};
 
 /// The log's size, in bytes, from which on it is copied back into the file: 1,000 pages, SQLite's own
 /// habit, but after the replies and not before one.
 const CHECKPOINT_FROM: u64 = 4 * 1024 * 1024;
+
+/// The log's size, in bytes, at which no more reads begin until it is empty: readers that overlap keep it from being
+/// emptied, and it counts to nobody's database.
+const FORCED_FROM: u64 = 32 * 1024 * 1024;
+
+/// Held by whoever reads, and as a whole by the writer who empties the log.
+pub(super) type Gate = Arc<RwLock<()>>;
 
 /// The write connection of one tenant's file.
 #[derive(Debug)]
@@ -24,9 +32,14 @@ pub(crate) struct Writer {
     pub(super) guards: Guards,
     pub(super) file: PathBuf,
     wal: PathBuf,
+    gate: Gate,
+    /// The size of the log from which on it is emptied by force: more, where somebody else's reader stood in the way.
+    forced_from: u64,
     pub(super) limits: Limits,
     /// How many schema objects are the host's: what an agent's ALTER TABLE may not change.
     pub(super) host_objects: i64,
+    /// How many views and triggers search as an agent's may not: the program's own.
+    pub(super) unseen: usize,
     /// Writes that nobody waits for may not share a transaction with those that somebody does.
     pub(super) behind_alone: bool,
     /// The log holds what was forgotten, and is to be emptied.
@@ -37,11 +50,30 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(conn: Connection, file: PathBuf, wal: PathBuf, settings: &FileSettings) -> Result<Self> {
-        let host_objects = host_objects(&conn)?;
+    pub(super) fn new(
+        conn: Connection,
+        file: PathBuf,
+        wal: PathBuf,
+        gate: Gate,
+        settings: &FileSettings,
+    ) -> Result<Self> {
+        let (host_objects, unseen) = (host_objects(&conn)?, Searched::unseen(&conn)?);
         let guards = Guards::install(&conn)?;
         let limits = settings.limits.clone();
-        Ok(Self { conn, guards, file, wal, limits, host_objects, behind_alone: false, forgotten: false, broken: false })
+        Ok(Self {
+            conn,
+            guards,
+            file,
+            wal,
+            gate,
+            forced_from: FORCED_FROM,
+            limits,
+            host_objects,
+            unseen,
+            behind_alone: false,
+            forgotten: false,
+            broken: false,
+        })
     }
 
     /// Copies the log back into the file once it is long. Not forced: a reader may hold it up, and the
@@ -58,7 +90,11 @@ impl Writer {
             self.forgotten = !emptied.unwrap_or(false);
             return;
         }
-        let long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() >= CHECKPOINT_FROM);
+        let bytes = fs::metadata(&self.wal).map_or(0, |wal| wal.len());
+        if bytes >= self.forced_from {
+            return self.empty_by_force(bytes);
+        }
+        let long = bytes >= CHECKPOINT_FROM;
         if long && let Err(error) = pause::on_disk(|| self.pragma("PRAGMA wal_checkpoint(PASSIVE)")) {
             self.broken |= is_disk_failure(&error);
             tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
@@ -69,6 +105,22 @@ impl Writer {
     pub(super) fn empty_log(&mut self) {
         self.forgotten = true;
         self.checkpoint();
+    }
+
+    /// Lets nobody read until the log is empty. Readers that have begun end at their deadline.
+    fn empty_by_force(&mut self, bytes: u64) {
+        let emptied = pause::on_disk(|| {
+            let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+            self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+        });
+        match emptied.map_err(Error::from) {
+            Ok(true) => self.forced_from = FORCED_FROM,
+            Ok(false) => self.forced_from = bytes.saturating_mul(2),
+            Err(error) => {
+                self.broken |= is_disk_failure(&error);
+                tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
+            }
+        }
     }
 
     /// Whether the disk failed under it, so that it can only be abandoned.

@@ -17,12 +17,12 @@ use crate::auth::{Gate, tenant_unknown};
 use crate::catalog::{Catalog, Wakes};
 use crate::clock::Clock;
 use crate::config::{Class, ConnectionSettings, DEFAULT_CLASS, JournalSettings, Settings};
-use crate::db::{DataDir, Database, FileSettings, ReaderThreads};
+use crate::db::{DataDir, Database, FileSettings, ReaderThreads, share_memory};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{Door, Edge};
 use crate::id::TenantId;
-use crate::mcp::{EndpointSettings, Hosted};
+use crate::mcp::{EndpointSettings, Hosted, Scales};
 use crate::packs::Packs;
 use crate::telemetry::Audit;
 use crate::tenant::{Executor, Handle, Registry, Surroundings};
@@ -71,6 +71,7 @@ impl Service {
         let log = settings.audit.file.as_ref().map_or_else(|| dir.audit(), |file| file.relative());
         let audit = Audit::start(&log, &settings.audit)?;
         let catalog = Arc::new(Catalog::open(&dir)?);
+        share_memory(settings.tenants.statements_bytes.as_u64());
         // What is nobody's statement has an account of its own.
         let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
         let clock = Arc::clone(&host.clock);
@@ -100,6 +101,7 @@ impl Service {
     /// Has tenants opened by `recipe` and requests answered by `settings` from now on: those of routers made from
     /// now on.
     pub(super) fn take_up(&self, settings: Settings, recipe: Recipe) {
+        share_memory(settings.tenants.statements_bytes.as_u64());
         *self.recipe.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(recipe);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::of(settings);
     }
@@ -191,6 +193,7 @@ impl Recipe {
             state_keys: Arc::new(StateKeys::load(&dir.keys())?),
             clock: Arc::clone(&host.clock),
             stdio,
+            scales: Scales::default(),
             lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
         };
         let (journal, auto_create) = (settings.journal, settings.tenants.auto_create);

@@ -3,6 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::TenantSettings;
+use crate::db::held_memory;
 use crate::tenant::Residency;
 
 /// What an open tenant costs of memory once it is idle.
@@ -41,5 +42,6 @@ pub(super) fn residency(settings: &TenantSettings, readers: usize) -> Residency 
     if bound != "resident_max" {
         tracing::warn!(most, bound, files, "fewer tenants than resident_max can be open at once");
     }
-    Residency { most, bound, idle_after: settings.idle_after }
+    let bytes = settings.resident_bytes.as_u64();
+    Residency { most, bound, idle_after: settings.idle_after, bytes, held: held_memory }
 }

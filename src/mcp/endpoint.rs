@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::accept;
 use super::handler::TenantHandler;
 use super::sessions::{Batch, TenantSessions, no_such_session};
+use super::weight::{Scales, Weight};
 use crate::ask::{Sealing, StateKeys};
 use crate::auth::{Principal, Scope};
 use crate::clock::Clock;
@@ -50,6 +51,8 @@ pub(crate) struct EndpointSettings {
     pub clock: Arc<dyn Clock>,
     /// Serve the person at this machine's pipe, whom nobody has to authenticate. Never with HTTP.
     pub stdio: bool,
+    /// How many big answers are written at once, over all tenants.
+    pub scales: Scales,
     /// Show callers tools that their tokens do not grant, so that they can ask for another token.
     pub lists_all: bool,
 }
@@ -130,7 +133,8 @@ pub(crate) fn hosted<S: ServerHandler>(server: S, tenant: Handle, settings: &End
     let shared = Arc::clone(&handler);
     let service = StreamableHttpService::new(move || Ok(Arc::clone(&shared)), Arc::new(sessions.clone()), config);
     let listening = TaskTracker::new();
-    Ok(Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop, listening }) })
+    let scales = settings.scales.clone();
+    Ok(Hosted { tenant, endpoint: Box::new(TenantEndpoint { service, sessions, handler, stop, listening, scales }) })
 }
 
 struct TenantEndpoint<S: ServerHandler> {
@@ -140,6 +144,7 @@ struct TenantEndpoint<S: ServerHandler> {
     stop: CancellationToken,
     /// The open streams of notifications.
     listening: TaskTracker,
+    scales: Scales,
 }
 
 impl<S: ServerHandler> TenantEndpoint<S> {
@@ -174,7 +179,9 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
             let batch = self.batch(&mut request, &caller)?;
             let method = request.method().clone();
             let reads = accept::widen(&method, request.headers_mut(), waits, batch.is_some());
-            let serving = Box::pin(self.service.handle(request.map(Full::new)));
+            let weight = Weight::on(&self.scales);
+            request.extensions_mut().insert(weight.clone());
+            let serving = weight.carry(Box::pin(self.service.handle(request.map(Full::new))));
             let mut answer = self.sessions.serving(caller.clone(), batch, serving).await?;
             if let (Some(id), true) = (ends, answer.status().is_success()) {
                 self.sessions.delete(&id, &caller).await?;

@@ -28,6 +28,7 @@ use super::endpoint::EndpointSettings;
 use super::guard::{guarded, with_host};
 use super::sessions::TenantSessions;
 use super::subscriptions::{Subscriptions, allowed, session_of};
+use super::weight::Weight;
 use super::{access, journal, resources, tasks};
 use crate::ask::{AskSeat, Sealing};
 use crate::auth::{Principal, Scope};
@@ -229,13 +230,14 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
             self.bind(&mut context)?;
             let scope = self.scope_of(&request.name);
             access::permit(&self.server, &self.tenant, &request.name, scope, &mut context).await?;
-            let ended = context.ct.clone();
+            let (ended, weight) = (context.ct.clone(), Weight::of(context.extensions.get::<Parts>()));
             let begun =
                 journal::begin(&self.tenant, &self.bound(&context)?, context.extensions.get::<Parts>(), &request);
             let seat = seated!(self, request, context, request.arguments.is_some());
             context.extensions.insert(self.tasks.clone());
             let answer = seat.settle(guarded(ended.clone(), self.call(request, context)).await);
             begun.end(&self.tenant, ended.is_cancelled(), &answer);
+            weight.weigh(&answer).await;
             answer
         })
     }

@@ -16,5 +16,7 @@ mod resources;
 mod sessions;
 mod subscriptions;
 mod tasks;
+mod weight;
 
 pub(crate) use endpoint::{EndpointSettings, Hosted, hosted, waits_for_news};
+pub(crate) use weight::Scales;

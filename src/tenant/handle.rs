@@ -80,7 +80,7 @@ impl Handle {
         executor: Executor,
         around: Surroundings,
     ) -> Self {
-        let credit = Arc::new(Credit::default());
+        let credit = Arc::new(Credit::of(id.clone()));
         let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
         let quota = Arc::new(Quota::new(&limits));

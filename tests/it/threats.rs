@@ -25,11 +25,13 @@ enum End {
     At(&'static str),
     /// It reaches one of its bounds, whichever comes first.
     Stopped,
+    /// It is never begun: the refusal says what is let through.
+    Denied,
     /// Refused or not, it comes back and takes no more than its share.
     Back,
 }
 
-use End::{At, Back, Stopped};
+use End::{At, Back, Denied, Stopped};
 
 struct Threat {
     name: &'static str,
@@ -440,7 +442,64 @@ fn functions() -> Vec<Threat> {
     ]
 }
 
+/// Statements that fill a table with two million rows.
+fn two_million(table: &str) -> Vec<String> {
+    let filled =
+        format!("INSERT INTO {table} (n) SELECT a.value FROM generate a JOIN (SELECT value FROM generate LIMIT 5)");
+    std::iter::once(format!("CREATE TABLE {table} (n)")).chain(std::iter::repeat_n(filled, 40)).collect()
+}
+
+/// What is left of FTS5: every row of a table is one step, whatever is sought in it.
+fn searches() -> Vec<Threat> {
+    let x = |terms: usize| vec!["x"; terms].join(" ");
+    let seek = |name: &'static str, sought: &str, end: End| {
+        threat(name, format!("SELECT count(*), min(rank) FROM fx1 WHERE fx1 MATCH '{sought}'"), end)
+    };
+    let given = [
+        "CREATE VIRTUAL TABLE fx1 USING fts5 (body)",
+        "INSERT INTO fx1 VALUES (replace(printf('%.*c', 499999, 'x'), 'x', 'x '))",
+    ];
+    let make = |options: &str| format!("CREATE VIRTUAL TABLE ft3 USING fts5 (body, {options})");
+    vec![
+        seek("FTS5, the longest phrase in a row of 1 MB", &format!("\"{}\"", x(64)), Back).given(&given),
+        seek("FTS5, the most terms in a row of 1 MB", &vec!["x"; 32].join(" OR "), Back),
+        seek("FTS5, all of the most terms in a row of 1 MB", &x(64), Back),
+        seek("FTS5, the longest NEAR in a row of 1 MB", &format!("NEAR({}, 1000000)", x(8)), Back),
+        seek("FTS5, a phrase of thousands", &format!("\"{}\"", x(20_000)), At("match_terms")),
+        threat(
+            "FTS5, a phrase of thousands that is computed",
+            "SELECT count(*) FROM fx1 WHERE fx1 MATCH '\"' || replace(printf('%.*c', 400000, 'x'), 'x', 'x ') || '\"'",
+            Denied,
+        ),
+        threat(
+            "FTS5, a phrase of thousands in another way",
+            "SELECT count(*) FROM fx1 (replace(printf('%.*c', 400000, 'x'), 'x', 'x+'))",
+            Denied,
+        ),
+        threat(
+            "FTS5, a phrase of thousands, compared",
+            "SELECT count(*) FROM fx1 f WHERE f.fx1 = replace(printf('%.*c', 400000, 'x'), 'x', 'x+')",
+            Denied,
+        ),
+        threat(
+            "FTS5, a phrase of thousands in a view that was first",
+            "CREATE VIRTUAL TABLE late USING fts5 (body)",
+            Denied,
+        )
+        .given(&[
+            "CREATE VIEW early AS SELECT * FROM late l WHERE l.late = replace(printf('%.*c', 400000, 'x'), 'x', 'x+')",
+        ])
+        .writes(),
+        threat("FTS5, trigrams", make("tokenize = 'trigram'"), Denied).writes(),
+        threat("FTS5, trigrams, short", make("T = [TRIGRAM case_sensitive 1]"), Denied).writes(),
+        threat("FTS5, trigrams, under another", make("tokenize = \"porter 'trigram'\""), Denied).writes(),
+        threat("FTS5, letters that part words", make("tokenize = \"unicode61 separators 'x'\""), Denied).writes(),
+    ]
+}
+
 fn writes() -> Vec<Threat> {
+    let (many, more) = (two_million("many"), two_million("more"));
+    let [many, more] = [&many, &more].map(|statements| statements.iter().map(String::as_str).collect::<Vec<_>>());
     vec![
         threat("index of everything", "CREATE INDEX large_v ON large (v, n)", Back)
             .given(&[
@@ -524,8 +583,8 @@ fn writes() -> Vec<Threat> {
         .writes(),
         threat(
             "FTS5, one prefix of all",
-            "SELECT count(*) FROM fp a, fp b WHERE a.fp MATCH 'a* OR b* OR c* OR 1* OR 2* OR 3*' AND b.fp MATCH '1*'",
-            Back,
+            "SELECT count(*) FROM fp a JOIN fp b WHERE a.fp MATCH 'a* OR b* OR c* OR 1* OR 2* OR 3*' AND b.fp MATCH '1*'",
+            Stopped,
         )
         .given(&[
             "CREATE VIRTUAL TABLE fp USING fts5 (body)",
@@ -534,7 +593,7 @@ fn writes() -> Vec<Threat> {
         threat(
             "FTS5, NEAR of many",
             format!("SELECT count(*) FROM fn WHERE fn MATCH 'NEAR({}, 1000)'", vec!["x"; 60].join(" ")),
-            Back,
+            At("match_terms"),
         )
         .given(&[
             "CREATE VIRTUAL TABLE fn USING fts5 (body)",
@@ -564,6 +623,8 @@ fn writes() -> Vec<Threat> {
             "CREATE VIRTUAL TABLE fh USING fts5 (body)",
             "INSERT INTO fh VALUES (replace(printf('%.*c', 99000, 'x'), 'x', 'x y z '))",
         ]),
+        threat("2,000,000 rows, dropped", "DROP TABLE many", Back).given(&many).writes(),
+        threat("2,000,000 rows, deleted", "DELETE FROM more", Back).given(&more).writes(),
         threat("R-tree of everything", format!("{C} INSERT INTO r SELECT n, n, n + 1 FROM c"), Stopped)
             .given(&["CREATE VIRTUAL TABLE r USING rtree (id, a, b)"])
             .writes(),
@@ -640,7 +701,7 @@ fn every_threat_is_stopped() {
     let mut failed = Vec::new();
     let mut slowest = (Duration::ZERO, "");
     for Threat { name, given, sql, end, reads } in
-        [endless(), memory(), planner(), functions(), writes()].into_iter().flatten()
+        [endless(), memory(), planner(), functions(), searches(), writes()].into_iter().flatten()
     {
         for sql in &given {
             let stored = send("sql_execute", sql, &token);
@@ -652,6 +713,8 @@ fn every_threat_is_stopped() {
             let before = server.forget_peak();
             let begun = Instant::now();
             let answer = send(tool, &sql, &token);
+            // Not only its caller is told: no thread goes on with it.
+            server.until_no_sql();
             let took = begun.elapsed();
             let grown = server.peak_memory().saturating_sub(before);
             let limit = answer["result"]["_meta"]["freehold/refusal"]["limit"].as_str().unwrap_or_default();
@@ -662,6 +725,7 @@ fn every_threat_is_stopped() {
             let as_wanted = match end {
                 At(wanted) => is_refused && limit == wanted,
                 Stopped => is_refused && !limit.is_empty(),
+                Denied => answer["result"]["_meta"]["freehold/refusal"]["kind"] == "forbidden",
                 Back => answer["result"].is_object(),
             };
             if !as_wanted {
@@ -681,7 +745,44 @@ fn every_threat_is_stopped() {
             content(&send("sql_query", "SELECT 1", &neighbour));
         }
     }
-    println!("slowest stop: {} ms, {}", slowest.0.as_millis(), slowest.1);
+    println!("slowest stop, until its thread was free: {} ms, {}", slowest.0.as_millis(), slowest.1);
     assert!(failed.is_empty(), "\n{}\n", failed.join("\n"));
+    assert!(server.terminate().success());
+}
+
+/// A reader that holds its view of the file keeps the log from being emptied, and where one follows the other it would
+/// grow for ever: long before, readers wait until it is empty.
+#[test]
+fn the_log_has_a_bound_whoever_reads() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (server, token, _) = server(dir.path());
+    let address = server.address();
+    let send = |tool: &str, arguments: &serde_json::Value| call(address, &token, tool, arguments).expect("an answer");
+    let store = |sql: &str| content(&send("sql_execute", &json!({ "statements": [{ "sql": sql }] }))).clone();
+    store("CREATE TABLE t (n INTEGER PRIMARY KEY, v)");
+    let log = crate::support::tenant_file(&dir.path().join("data"), "a").with_file_name("tenant.db-wal");
+    let log_bytes = || std::fs::metadata(&log).map_or(0, |log| log.len());
+    let read = json!({ "sql": format!("{C} SELECT count(*) FROM c JOIN t") });
+    let (mut largest, mut written, mut held) = (0, 0, 0);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for at in 0..150 {
+                store(&format!("INSERT OR REPLACE INTO t VALUES ({at} % 10, randomblob(500000))"));
+                written += 500_000;
+                largest = largest.max(log_bytes());
+            }
+        });
+        while !writing.is_finished() {
+            // One after the other: each is stopped at its deadline, and the next one sees a later state.
+            held += usize::from(send("sql_query", &read)["result"]["isError"] == true);
+        }
+    });
+    println!("written {} MB, the log's most {} MB, {held} readers", written >> 20, largest >> 20);
+    store("INSERT INTO t VALUES (99, 1)");
+    server.until_no_sql();
+    let after = log_bytes();
+    assert!(held > 0 && written > 64 << 20, "nothing was held");
+    assert!(largest < 48 << 20, "the log was not emptied in time: {largest} of {written}");
+    assert!(after <= 5 << 20, "{after} bytes of log are left");
     assert!(server.terminate().success());
 }

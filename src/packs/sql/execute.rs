@@ -74,7 +74,7 @@ impl Step {
     fn run(&self, tx: &Transaction<'_>, limits: &Limits) -> Result<Outcome> {
         let before = tx.total_changes();
         let inserts = ["insert", "replace", "with"].iter().any(|verb| starts_with(&self.sql, verb));
-        let mut statement = only_statement(tx, &self.sql)?;
+        let mut statement = only_statement(tx, &self.sql, &self.params)?;
         self.params.bind(&mut statement)?;
         let most = Most::of(limits);
         let (rows, more) = rows(&mut statement, 0, most)?;

@@ -1,9 +1,11 @@
 //! Values for a statement's parameters: in order, or by name.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use rmcp::schemars::{self, JsonSchema};
 use rusqlite::Statement;
+use rusqlite::types::Value as SqlValue;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -32,6 +34,24 @@ impl Params {
             Self::Ordered(values) => in_order(statement, values),
             Self::Named(values) => by_name(statement, values),
         }
+    }
+
+    /// What each would be if it were searched for.
+    pub(super) fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let (ordered, named) = match self {
+            Self::Ordered(values) => (Some(values), None),
+            Self::Named(values) => (None, Some(values)),
+        };
+        let all = ordered.into_iter().flatten().chain(named.into_iter().flat_map(Map::values));
+        all.filter_map(|value| match value {
+            Value::String(text) => Some(Cow::from(text)),
+            // A blob is searched for as the text that its bytes are.
+            Value::Object(_) => match to_sql(value, &"params") {
+                Ok(SqlValue::Blob(bytes)) => Some(Cow::from(String::from_utf8_lossy(&bytes).into_owned())),
+                _ => None,
+            },
+            _ => None,
+        })
     }
 
     /// Them as text, which differs where they do.

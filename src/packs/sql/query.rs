@@ -13,7 +13,7 @@ use super::params::Params;
 use super::place::{Place, last_of, rest_of, rowid_column};
 use super::value::{json_bytes, to_json};
 use crate::config::Limits;
-use crate::db::check_statement;
+use crate::db::{Searched, check_statement, check_terms};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What to read.
@@ -83,7 +83,7 @@ impl Query {
     /// behind as many rows, which keep their places as long as the statement orders them and nobody adds or removes
     /// one before them, and it costs what all before it cost, within the statement's deadline.
     pub(super) fn run(self, conn: &Connection, limits: &Limits, place: Place) -> Result<(Answer, Option<Place>)> {
-        let mut statement = only_statement(conn, &self.sql)?;
+        let mut statement = only_statement(conn, &self.sql, &self.params)?;
         if !statement.readonly() {
             return Err(Error::new(ErrorKind::Forbidden, "sql_query only reads: use sql_execute to change data"));
         }
@@ -94,7 +94,7 @@ impl Query {
                 let gone =
                     || Error::invalid("the table has changed since this cursor was given: begin again without it");
                 let rest = rest_of(&self.sql, &columns, column, ascending, last).ok_or_else(gone)?;
-                statement = only_statement(conn, &rest).map_err(|error| gone().with_source(error))?;
+                statement = only_statement(conn, &rest, &self.params).map_err(|error| gone().with_source(error))?;
                 0
             }
         };
@@ -112,7 +112,7 @@ impl Query {
             Place::Skip(0) if more => rowid_column(conn, &self.sql, &columns).filter(|(column, ascending)| {
                 // What stands behind the statement, a comment say, may keep it from being a part of another.
                 rest_of(&self.sql, &columns, *column, *ascending, 0)
-                    .is_some_and(|rest| only_statement(conn, &rest).is_ok())
+                    .is_some_and(|rest| only_statement(conn, &rest, &self.params).is_ok())
             }),
             Place::Skip(_) => None,
         };
@@ -149,8 +149,11 @@ impl Most {
 
 /// The one statement in `sql`. Not `Connection::prepare`: it looks for a second one by calling itself, as deep
 /// as there are statements, and a stack that overflows ends every tenant's process.
-pub(super) fn only_statement<'conn>(conn: &'conn Connection, sql: &str) -> Result<Statement<'conn>> {
+pub(super) fn only_statement<'conn>(conn: &'conn Connection, sql: &str, params: &Params) -> Result<Statement<'conn>> {
     check_statement(sql)?;
+    if Searched::of(conn)?.check(sql)? {
+        params.texts().try_for_each(|text| check_terms(&text))?;
+    }
     let mut batch = Batch::new(conn, sql);
     let only = batch.next()?.ok_or_else(|| Error::invalid("there is no statement in this text"))?;
     if batch.next()?.is_some() {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::id::TenantId;
+
 /// How much of one core a tenant may use for good and stay in the fast lane: a tenth. A small write takes
 /// some 50 µs, so that this is 2,000 of them a second.
 const SHARE: u64 = 10;
@@ -19,15 +21,27 @@ pub(crate) struct Credit {
     empty_at: AtomicU64,
     /// Nanoseconds computed that nobody has counted yet.
     computed: AtomicU64,
+    /// Whose it is, for the log.
+    tenant: Option<TenantId>,
 }
 
 impl Default for Credit {
     fn default() -> Self {
-        Self { origin: Instant::now(), empty_at: AtomicU64::new(0), computed: AtomicU64::new(0) }
+        Self { origin: Instant::now(), empty_at: AtomicU64::new(0), computed: AtomicU64::new(0), tenant: None }
     }
 }
 
 impl Credit {
+    /// A tenant's, with nothing spent.
+    pub(crate) fn of(tenant: TenantId) -> Self {
+        Self { tenant: Some(tenant), ..Self::default() }
+    }
+
+    /// Whose it is; nobody's is the host's.
+    pub(super) fn tenant(&self) -> Option<&TenantId> {
+        self.tenant.as_ref()
+    }
+
     /// Whether the tenant has computed more than its share and burst.
     pub(crate) fn is_spent(&self) -> bool {
         self.empty_at.load(Ordering::Relaxed) > self.now() + SHARE * nanos(BURST)

@@ -3,28 +3,46 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use super::seat::{Order, Seat};
+use super::credit::Credit;
+use super::seat::{Mark, Order, Seat};
+use super::watchdog::{self, ASTRAY_AFTER, STUCK_AFTER, Stuck};
 use super::worker;
 
-/// Work that catches its own panics.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+/// Work that catches its own panics, and on whose account it is done.
+pub(super) struct Job {
+    pub(super) work: Box<dyn FnOnce() + Send>,
+    pub(super) whose: Arc<Credit>,
+}
 
 /// Threads at most. They are few unless many statements are long at once: a kept statement keeps its thread.
 const THREADS_MAX: usize = 512;
 /// Of those, how many jobs that begin in the background may not take: tenants with credit come first.
 const THREADS_RESERVED: usize = 128;
+/// Threads in a step without an end that may lose their places to others at once. Those beyond keep theirs, and
+/// what waits behind them is refused at its `queue_deadline`.
+const ASTRAY_MOST: usize = 64;
 
 /// Where a thread computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Lane {
+    #[default]
     Fast,
     Background,
+}
+
+/// What a thread does after a job.
+pub(super) enum Next {
+    Work(Job, Lane),
+    Wait,
+    End,
 }
 
 /// The two lanes and the threads that run in them.
 pub(super) struct Lanes {
     state: Mutex<State>,
+    began: Instant,
     /// Threads that may compute at once in each lane.
     fast_most: usize,
     background_most: usize,
@@ -42,6 +60,12 @@ struct State {
     /// Have nothing to do; the one that has had nothing for the shortest time is last.
     idle: Vec<Arc<Seat>>,
     threads: usize,
+    /// Of all threads that have begun.
+    seats: Vec<Arc<Seat>>,
+    /// Threads whose places were given to others.
+    astray: usize,
+    watched: bool,
+    stuck: u64,
 }
 
 enum Turn {
@@ -54,6 +78,7 @@ impl Default for Lanes {
         let cores = thread::available_parallelism().map_or(2, usize::from);
         Self {
             state: Mutex::default(),
+            began: Instant::now(),
             // Twice the cores, since a slice is short and some of them wait for pages.
             fast_most: cores * 2,
             // A core is always left to the fast lane.
@@ -83,42 +108,131 @@ impl Lanes {
         self.dispatch(&mut state);
     }
 
-    /// The thread of `seat` has finished a job in `lane`: what it does next, or it is idle now.
-    pub(super) fn finished(self: &Arc<Self>, lane: Lane, seat: &Arc<Seat>) -> Option<(Job, Lane)> {
+    /// A thread begins.
+    pub(super) fn enter(&self, seat: &Arc<Seat>) {
+        self.lock().seats.push(Arc::clone(seat));
+    }
+
+    /// The thread of `seat` has finished a job in `lane`: what it does next.
+    pub(super) fn finished(self: &Arc<Self>, lane: Lane, seat: &Arc<Seat>) -> Next {
         let mut state = self.lock();
-        *state.computing(lane) -= 1;
-        let next = if state.in_fast < self.fast_most { state.fast.pop_front() } else { None };
+        let lowered = self.leave(&mut state, lane, seat);
+        *seat.mark() = Mark::default();
+        let next = match lowered {
+            true => {
+                state.threads -= 1;
+                state.seats.retain(|one| !Arc::ptr_eq(one, seat));
+                Next::End
+            }
+            false if state.in_fast < self.fast_most => match state.fast.pop_front() {
+                Some(job) => Next::Work(job, Lane::Fast),
+                None => Next::Wait,
+            },
+            false => Next::Wait,
+        };
         match next {
-            Some(_) => state.in_fast += 1,
-            None => state.idle.push(Arc::clone(seat)),
+            Next::Work(..) => state.in_fast += 1,
+            Next::Wait => state.idle.push(Arc::clone(seat)),
+            Next::End => {}
         }
         self.dispatch(&mut state);
-        next.map(|job| (job, Lane::Fast))
+        next
     }
 
     /// The thread of `seat` has used up its slice in `lane`. `true`: it is to wait until it is told to go on,
     /// in the background. `false`: nobody else wants its permit.
     pub(super) fn slice_over(self: &Arc<Self>, lane: Lane, seat: &Arc<Seat>) -> bool {
         let mut state = self.lock();
-        if lane == Lane::Background && state.ring.is_empty() {
+        if lane == Lane::Background && state.ring.is_empty() && !seat.mark().astray {
             return false;
         }
-        *state.computing(lane) -= 1;
+        self.leave(&mut state, lane, seat);
         state.ring.push_back(Turn::GoOn(Arc::clone(seat)));
         self.dispatch(&mut state);
         true
     }
 
-    /// A thread in `lane` waits for the disk, or does so no longer. Coming back it does not queue: it has
+    /// The thread of `seat` waits for the disk, or does so no longer. Coming back it does not queue: it has
     /// little left to do, and its caller's write is durable already.
-    pub(super) fn on_disk(self: &Arc<Self>, lane: Lane, waits: bool) {
+    pub(super) fn on_disk(self: &Arc<Self>, lane: Lane, seat: &Arc<Seat>, waits: bool) {
         let mut state = self.lock();
         if waits {
-            *state.computing(lane) -= 1;
+            self.leave(&mut state, lane, seat);
             self.dispatch(&mut state);
         } else {
             *state.computing(lane) += 1;
         }
+    }
+
+    /// The thread of `seat` computes no longer, and its place is free, if another has not got it already. Returns
+    /// whether its priority is the lowest for good.
+    fn leave(&self, state: &mut State, lane: Lane, seat: &Seat) -> bool {
+        seat.rests();
+        let mut mark = seat.mark();
+        if std::mem::take(&mut mark.astray) {
+            state.astray -= 1;
+        } else {
+            *state.computing(lane) -= 1;
+        }
+        mark.lowered
+    }
+
+    /// How long the lanes have been.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Gives the places of threads that are in one step for too long to others. Returns whether any computes.
+    pub(super) fn look_after(self: &Arc<Self>) -> bool {
+        let (mut stuck, mut busy) = (Vec::new(), false);
+        let mut state = self.lock();
+        let now = self.now();
+        for at in 0..state.seats.len() {
+            let seat = Arc::clone(&state.seats[at]);
+            let Some(silent) = seat.silent_for(now) else { continue };
+            busy = true;
+            let mut mark = seat.mark();
+            if silent >= ASTRAY_AFTER && !mark.astray && state.astray < ASTRAY_MOST {
+                mark.astray = true;
+                mark.lowered |= seat.lower();
+                state.astray += 1;
+                *state.computing(mark.lane) -= 1;
+            }
+            if silent >= STUCK_AFTER && !std::mem::replace(&mut mark.told, true) {
+                state.stuck += 1;
+                stuck.push((mark.whose.clone(), silent));
+            }
+        }
+        self.dispatch(&mut state);
+        drop(state);
+        for (whose, silent) in stuck {
+            let tenant = whose.as_ref().and_then(|whose| whose.tenant());
+            let tenant = tenant.map_or("none", |tenant| tenant.as_str());
+            let for_ms = silent.as_millis() as u64;
+            tracing::warn!(
+                tenant,
+                for_ms,
+                "a statement is in a step that nothing can interrupt; only its tenant waits"
+            );
+        }
+        busy
+    }
+
+    /// Whether the watchdog may end: not if something computes again.
+    pub(super) fn unwatched(&self) -> bool {
+        let mut state = self.lock();
+        let now = self.now();
+        state.watched = state.seats.iter().any(|seat| seat.silent_for(now).is_some());
+        !state.watched
+    }
+
+    /// What is in one step for so long that an operator should know.
+    pub(super) fn stuck(&self) -> Stuck {
+        let state = self.lock();
+        let now = self.now();
+        let silent = state.seats.iter().filter_map(|seat| seat.silent_for(now)).filter(|silent| *silent >= STUCK_AFTER);
+        let (count, longest) = silent.fold((0, Duration::ZERO), |(count, longest), one| (count + 1, longest.max(one)));
+        Stuck { now: count, longest, total: state.stuck }
     }
 
     /// Whether the idle thread of `seat` may end: not if it was given something just now.
@@ -127,6 +241,7 @@ impl Lanes {
         let Some(at) = state.idle.iter().position(|idle| Arc::ptr_eq(idle, seat)) else { return false };
         state.idle.remove(at);
         state.threads -= 1;
+        state.seats.retain(|one| !Arc::ptr_eq(one, seat));
         true
     }
 
@@ -160,6 +275,7 @@ impl Lanes {
     }
 
     fn give(self: &Arc<Self>, state: &mut State, job: Job, lane: Lane) {
+        self.watch(state);
         if let Some(seat) = state.idle.pop() {
             return seat.give(Order::Work(job, lane));
         }
@@ -172,6 +288,18 @@ impl Lanes {
                 *state.computing(lane) -= 1;
                 tracing::error!(%error, "no thread can be started for SQL");
             }
+        }
+    }
+
+    fn watch(self: &Arc<Self>, state: &mut State) {
+        if state.watched {
+            return;
+        }
+        let lanes = Arc::clone(self);
+        let named = thread::Builder::new().name("freehold-watch".to_owned());
+        match named.spawn(move || watchdog::run(&lanes)) {
+            Ok(_) => state.watched = true,
+            Err(error) => tracing::error!(%error, "nobody looks after statements that can't be interrupted"),
         }
     }
 

@@ -4,11 +4,13 @@
 //! than a slice leaves that lane where it stands, inside SQLite's progress handler, and goes on in the
 //! **background**, where a few permits go round, a slice at a time. So a long statement costs its
 //! neighbours one slice and never has to start again. A tenant that used up its credit begins in the
-//! background. A thread that waits for the disk uses no CPU and holds no place in either lane.
+//! background. A thread that waits for the disk uses no CPU and holds no place in either lane; one that is in
+//! a single step for too long loses its place and its priority.
 
 mod credit;
 mod lanes;
 mod seat;
+mod watchdog;
 mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,9 +19,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
-use lanes::Lanes;
+use lanes::{Job, Lanes};
 
 pub(crate) use credit::Credit;
+pub(crate) use watchdog::Stuck;
 
 /// Runs blocking work in two lanes. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +35,12 @@ impl Default for Executor {
 }
 
 impl Executor {
+    /// The statements that nothing can interrupt.
+    #[expect(dead_code, reason = "the operator's listener tells it")]
+    pub(crate) fn stuck(&self) -> Stuck {
+        self.0.stuck()
+    }
+
     /// Runs `work` on the account of `credit`.
     ///
     /// # Errors
@@ -44,12 +53,12 @@ impl Executor {
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let account = Arc::clone(credit);
-        let job = Box::new(move || {
+        let work = Box::new(move || {
             let done = account.charge(|| catch_unwind(AssertUnwindSafe(work)));
             // A caller who is gone wants no answer.
             let _ = reply.send(done);
         });
-        self.0.submit(job, credit.is_spent());
+        self.0.submit(Job { work, whose: Arc::clone(credit) }, credit.is_spent());
         match answer.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_)) => Err(Error::internal("work on the database panicked")),

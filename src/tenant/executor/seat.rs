@@ -1,9 +1,19 @@
-//! Where one thread waits to be told what to do.
+//! One thread as the lanes see it: where it waits to be told what to do, and when it last gave a sign of life.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, setpriority_process};
+use rustix::thread::gettid;
+
+use super::credit::Credit;
 use super::lanes::{Job, Lane};
+
+/// The least that a thread can be given of a core that others want.
+const LOWEST: i32 = 19;
+/// In `seen`: the thread computes nothing.
+const RESTS: u64 = u64::MAX;
 
 /// What a waiting thread is told.
 pub(super) enum Order {
@@ -13,14 +23,41 @@ pub(super) enum Order {
     GoOn,
 }
 
-/// One thread's place to wait.
-#[derive(Default)]
+/// One thread's place.
 pub(super) struct Seat {
     order: Mutex<Option<Order>>,
     given: Condvar,
+    thread: Pid,
+    /// When it was last between two steps, in nanoseconds since the lanes began.
+    seen: AtomicU64,
+    mark: Mutex<Mark>,
+}
+
+/// What is known of the job that a thread does. Only looked at under the lock of the lanes.
+#[derive(Default)]
+pub(super) struct Mark {
+    pub(super) lane: Lane,
+    pub(super) whose: Option<Arc<Credit>>,
+    /// Its place in the lane was given to another.
+    pub(super) astray: bool,
+    /// It has the lowest priority, which only root could take back: the thread ends with its job.
+    pub(super) lowered: bool,
+    /// The log has it.
+    pub(super) told: bool,
 }
 
 impl Seat {
+    /// The place of the thread that calls this.
+    pub(super) fn here() -> Self {
+        Self {
+            order: Mutex::default(),
+            given: Condvar::new(),
+            thread: gettid(),
+            seen: AtomicU64::new(RESTS),
+            mark: Mutex::default(),
+        }
+    }
+
     /// Tells the thread. It waits, or is about to.
     pub(super) fn give(&self, order: Order) {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
@@ -33,5 +70,32 @@ impl Seat {
         let waited = self.given.wait_timeout_while(order, within, |order| order.is_none());
         let (mut order, _) = waited.unwrap_or_else(PoisonError::into_inner);
         order.take()
+    }
+
+    pub(super) fn mark(&self) -> MutexGuard<'_, Mark> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It computes, and was between two steps at `now`.
+    pub(super) fn lives(&self, now: Duration) {
+        self.seen.store(u64::try_from(now.as_nanos()).unwrap_or(RESTS - 1), Ordering::Relaxed);
+    }
+
+    /// It computes nothing: it waits for work, for its turn or for the disk.
+    pub(super) fn rests(&self) {
+        self.seen.store(RESTS, Ordering::Relaxed);
+    }
+
+    /// For how long it has been in one step at `now`, if it computes.
+    pub(super) fn silent_for(&self, now: Duration) -> Option<Duration> {
+        match self.seen.load(Ordering::Relaxed) {
+            RESTS => None,
+            seen => Some(now.saturating_sub(Duration::from_nanos(seen))),
+        }
+    }
+
+    /// Lets every other thread go before this one. `false` where the system does not have it so.
+    pub(super) fn lower(&self) -> bool {
+        cfg!(target_os = "linux") && setpriority_process(Some(self.thread), LOWEST).is_ok()
     }
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::lanes::{Job, Lane, Lanes};
-use super::seat::{Order, Seat};
+use super::lanes::{Job, Lane, Lanes, Next};
+use super::seat::{Mark, Order, Seat};
 use crate::db::{Pause, install_pause};
 
 /// How long a job may compute before others get their turn.
@@ -25,7 +25,7 @@ struct Worker {
 
 /// A thread's life, from its first job until it has been idle for long.
 pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
-    let seat = Arc::new(Seat::default());
+    let seat = Arc::new(Seat::here());
     let worker = Rc::new(Worker {
         lanes: Arc::clone(lanes),
         seat: Arc::clone(&seat),
@@ -34,18 +34,30 @@ pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
         on_disk: Cell::new(false),
     });
     install_pause(Rc::clone(&worker) as Rc<dyn Pause>);
+    lanes.enter(&seat);
     let mut next = Some((job, lane));
     while let Some((job, lane)) = next {
-        worker.begin(lane);
-        job();
-        next = lanes.finished(worker.lane.get(), &seat).or_else(|| worker.idle());
+        worker.begin(&job, lane);
+        (job.work)();
+        next = match lanes.finished(worker.lane.get(), &seat) {
+            Next::Work(job, lane) => Some((job, lane)),
+            Next::Wait => worker.idle(),
+            Next::End => None,
+        };
     }
 }
 
 impl Worker {
-    fn begin(&self, lane: Lane) {
+    fn begin(&self, job: &Job, lane: Lane) {
         self.lane.set(lane);
+        *self.seat.mark() = Mark { lane, whose: Some(Arc::clone(&job.whose)), ..Mark::default() };
+        self.slice();
+    }
+
+    /// A slice begins, and with it the thread shows that it lives.
+    fn slice(&self) {
         self.slice_from.set(Instant::now());
+        self.seat.lives(self.lanes.now());
     }
 
     fn idle(&self) -> Option<(Job, Lane)> {
@@ -70,13 +82,18 @@ impl Pause for Worker {
             // Permits go round, so that this ends; the bound is only how often it looks again.
             while self.seat.wait(IDLE).is_none() {}
             self.lane.set(Lane::Background);
+            self.seat.mark().lane = Lane::Background;
         }
-        self.slice_from.set(Instant::now());
+        self.slice();
     }
 
     fn waits_for_disk(&self, waits: bool) {
         self.on_disk.set(waits);
-        self.lanes.on_disk(self.lane.get(), waits);
-        self.slice_from.set(Instant::now());
+        self.lanes.on_disk(self.lane.get(), &self.seat, waits);
+        if waits {
+            self.slice_from.set(Instant::now());
+        } else {
+            self.slice();
+        }
     }
 }

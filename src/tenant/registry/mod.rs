@@ -38,7 +38,7 @@ pub(crate) trait Resident: Send + Sync + 'static {
 }
 
 /// How many tenants are open, and for how long.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Residency {
     /// At most so many.
     pub most: usize,
@@ -46,6 +46,9 @@ pub(crate) struct Residency {
     pub bound: &'static str,
     /// One that nobody has held for so long is closed.
     pub idle_after: Duration,
+    /// What open tenants may hold of memory, in bytes, and what they hold: beyond it idle ones are closed.
+    pub bytes: u64,
+    pub held: fn() -> u64,
 }
 
 type Opened<R> = Pin<Box<dyn Future<Output = Result<R>> + Send>>;

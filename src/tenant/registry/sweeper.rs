@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Registry, Resident, Shared, Slot};
+use super::{Registry, Residency, Resident, Shared, Slot};
 
 /// A tenant rests after this part of the time after which it is closed.
 const REST: u32 = 10;
@@ -30,7 +30,10 @@ impl<R: Resident> Registry<R> {
         while let Some(resting) = self.next_to_rest(idle_after / REST) {
             resting.rest().await;
         }
-        while let Some(mut falling) = self.next_to_close(idle_after) {
+        let Residency { bytes, held, .. } = self.0.residency;
+        loop {
+            let after = if held() > bytes { Duration::ZERO } else { idle_after };
+            let Some(mut falling) = self.next_to_close(after) else { return };
             // Never true: it ends when the slot falls.
             let _ = falling.wait_for(|_| false).await;
         }

@@ -8,6 +8,9 @@ use super::{Registry, Residency, Resident};
 use crate::error::{Error, ErrorKind};
 use crate::id::TenantId;
 
+/// Where memory is not short.
+const ROOMY: Residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::MAX, bytes: 1, held: || 0 };
+
 /// The numbered opening of a tenant.
 struct Numbered(usize);
 
@@ -27,7 +30,7 @@ impl Resident for Numbered {
 async fn what_cannot_be_opened_is_not_tried_at_every_call() {
     let tries = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&tries);
-    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60), ..ROOMY };
     let registry = Registry::<Numbered>::new(residency, move |_| {
         seen.fetch_add(1, Ordering::SeqCst);
         async { Err(Error::new(ErrorKind::Unavailable, "damaged")) }
@@ -44,7 +47,7 @@ async fn what_cannot_be_opened_is_not_tried_at_every_call() {
 #[tokio::test]
 async fn what_is_renewed_is_opened_anew_when_nobody_holds_it() {
     let opened = Arc::new(AtomicUsize::new(0));
-    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60), ..ROOMY };
     let registry = Registry::new(residency, move |_| {
         let number = opened.fetch_add(1, Ordering::SeqCst);
         async move { Ok(Numbered(number)) }
@@ -68,9 +71,30 @@ async fn what_is_renewed_is_opened_anew_when_nobody_holds_it() {
     assert_eq!(registry.get(&tenant).await.expect("open").0, 3);
 }
 
+/// Long before its time, where there is no room in memory.
+#[tokio::test]
+async fn what_is_idle_is_closed_where_memory_is_short() {
+    let idle_after = Duration::from_secs(40);
+    let registry =
+        Registry::new(Residency { idle_after, bytes: 7, held: || 8, ..ROOMY }, |_| async { Ok(Numbered(0)) });
+    let tenant = TenantId::parse("acme").expect("a name");
+    let is_open = || registry.tenants().slots.contains_key(&tenant);
+    let held = registry.get(&tenant).await.expect("open");
+    let begun = Instant::now();
+    while is_open() && begun.elapsed() < Duration::from_secs(3) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(is_open(), "it was closed in somebody's hands");
+    drop(held);
+    while is_open() {
+        assert!(begun.elapsed() < idle_after, "it was not closed before its time");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn nothing_opens_after_the_end() {
-    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60) };
+    let residency = Residency { most: 1, bound: "resident_max", idle_after: Duration::from_secs(60), ..ROOMY };
     let registry = Registry::new(residency, |_| async { Ok(Numbered(0)) });
     let tenant = TenantId::parse("acme").expect("a name");
     drop(registry.get(&tenant).await.expect("open"));

@@ -176,6 +176,22 @@ impl Server {
         self.peak_memory()
     }
 
+    /// Waits until no thread of its executor computes or waits for the disk.
+    pub(crate) fn until_no_sql(&self) {
+        let begun = Instant::now();
+        let tasks = format!("/proc/{}/task", self.pid());
+        let is_busy = |task: std::fs::DirEntry| {
+            // One that has ended since is not busy.
+            let told = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            let state = told("stat").rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+            told("comm").starts_with("freehold-sql") && matches!(state, Some('R' | 'D'))
+        };
+        while std::fs::read_dir(&tasks).expect("it lives").flatten().any(is_busy) {
+            assert!(begun.elapsed() < PATIENCE, "a thread still computes");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// All that it logged so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a log")
