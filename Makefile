@@ -10,7 +10,7 @@ serve:
 	cargo run --release --bin freehold -- serve --dev
 
 # All that has to hold before a change lands.
-test: lint unit doc clients conformance browser proxies oauth slow-small
+test: lint unit doc clients conformance browser proxies oauth rolling deploy-check slow-small
 
 bench:
 	cargo bench --bench host

@@ -65,7 +65,11 @@ pub(super) async fn at_hangup(front: &Front, service: &Service, reload: Option<R
 
 impl Service {
     async fn reload(&self, front: &Front, read: &Read) -> Result<Changes> {
-        let (old, read) = (self.settings(), read()?);
+        let (old, mut read) = (self.settings(), read()?);
+        if read.listen.port() == 0 && read.listen.ip() == old.listen.ip() {
+            // Any port was asked for; this is the one that was given.
+            read.listen = old.listen;
+        }
         let (new, changes) = (old.kept(&read), old.changes(&read));
         let recipe = Recipe::of(&self.host, &new, &self.dir, false)?;
         let certificate = front.certificate()?;

@@ -56,4 +56,5 @@ mod support;
 mod tasks;
 mod threats;
 mod tools;
+mod upgrade;
 mod usage;

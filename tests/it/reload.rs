@@ -99,6 +99,7 @@ fn limits_hold_at_once_and_for_tenants_that_are_open() {
 
     let told = host.read("[limits]\nresult_rows = 3\n");
     assert_eq!(told["now"], "limits.result_rows: 1000 -> 3", "{told}");
+    assert_eq!(told["at_start"], "", "{told}");
     assert_eq!(host.rows(), 3, "the tenant was open");
     let listed = host.older(Some(&id), &json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" }));
     assert!(listed.starts_with("HTTP/1.1 200") && listed.contains("sql_query"), "its session goes on: {listed}");
