@@ -148,7 +148,7 @@ impl Service {
     /// As [`Service::close`].
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): some file is not closed. The data directory is this
+    /// [`ErrorKind::Unavailable`]: some file is not closed. The data directory is this
     /// process's until it ends.
     pub(super) async fn let_go(&self) -> Result<()> {
         let ConnectionSettings { drain_deadline, close_deadline, .. } = self.settings().connections;
