@@ -237,7 +237,7 @@ impl Scratch<'_> {
             _ => return Ok(()),
         };
         for sql in statements {
-            let compiled = self.guards.authorizer.during(Mode::Tenant, || Ok(drop(self.conn.prepare(&sql)?)));
+            let compiled = self.guards.authorizer.during(Mode::Tenant, || Ok(self.conn.prepare(&sql).map(drop)?));
             if let Err(error) = compiled
                 && (error.kind() == ErrorKind::Limit || self.guards.authorizer.has_refused())
             {
