@@ -465,6 +465,16 @@ fn searches() -> Vec<Threat> {
         seek("FTS5, the most terms in a row of 1 MB", &vec!["x"; 32].join(" OR "), Back),
         seek("FTS5, all of the most terms in a row of 1 MB", &x(64), Back),
         seek("FTS5, the longest NEAR in a row of 1 MB", &format!("NEAR({}, 1000000)", x(8)), Back),
+        threat(
+            "FTS5, the longest phrase in a row of 1 MB, not ranked",
+            format!("SELECT count(*) FROM fx1 WHERE fx1 MATCH '\"{}\"'", x(64)),
+            Back,
+        ),
+        threat(
+            "FTS5, the longest NEAR in a row of 1 MB, not ranked",
+            format!("SELECT count(*) FROM fx1 WHERE fx1 MATCH 'NEAR({}, 1000000)'", x(8)),
+            Back,
+        ),
         seek("FTS5, a phrase of thousands", &format!("\"{}\"", x(20_000)), At("match_terms")),
         threat(
             "FTS5, a phrase of thousands that is computed",
