@@ -1,7 +1,7 @@
 //! A stream that ends when its caller's right does.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -33,7 +33,12 @@ impl<H: Send + Unpin + 'static> http_body::Body for Until<H> {
             *body = None;
             return Poll::Ready(None);
         }
-        Pin::new(inner).poll_frame(cx)
+        let frame = ready!(Pin::new(inner).poll_frame(cx));
+        if frame.is_none() {
+            // Whoever holds on to the body that has ended holds nobody's place with it.
+            *body = None;
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
