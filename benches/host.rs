@@ -29,9 +29,10 @@ use support::report::Report;
 use support::request::modern_call;
 use support::table::Table;
 use support::tokens::{Signer, Unread};
-use support::{Done, bare_rmcp, noise, residents, tools};
+use support::{Done, bare_rmcp, noise, residents, sessions, tools};
 
 const TENANTS: usize = 64;
+const CONNECTIONS: usize = 16;
 /// Set for a server that takes every token unread.
 const UNREAD: &str = "BENCH_TOKENS_UNREAD";
 
@@ -48,6 +49,8 @@ struct Size {
     notes: usize,
     /// Calls of a built-in tool in one round.
     tools: usize,
+    /// Quiet sessions, the tenants that they are spread over, and how long they are quiet.
+    sessions: (usize, usize, Duration),
     /// How long the quiet ones listen.
     listen: Duration,
     bound: Duration,
@@ -62,6 +65,7 @@ const LARGE: Size = Size {
     registered: 100_000,
     notes: 100_000,
     tools: 400,
+    sessions: (10_000, 100, Duration::from_secs(60)),
     listen: Duration::from_secs(4),
     bound: Duration::from_secs(20),
 };
@@ -74,6 +78,7 @@ const SMALL: Size = Size {
     registered: 1_000,
     notes: 500,
     tools: 5,
+    sessions: (20, 2, Duration::from_millis(300)),
     listen: Duration::from_millis(100),
     bound: Duration::from_secs(20),
 };
@@ -125,8 +130,20 @@ async fn report() -> Done {
 
 #[tokio::main]
 async fn compare(size: &Size) -> Done {
-    const NAMES: [&str; 11] =
-        ["tools", "calls", "auth", "writes", "group", "reads", "wake", "memory", "registered", "engine", "noise"];
+    const NAMES: [&str; 12] = [
+        "tools",
+        "calls",
+        "auth",
+        "writes",
+        "group",
+        "reads",
+        "wake",
+        "memory",
+        "sessions",
+        "registered",
+        "engine",
+        "noise",
+    ];
     // Names run those alone: `cargo bench --bench host -- writes reads`.
     let given: Vec<_> = std::env::args().filter(|argument| NAMES.contains(&argument.as_str())).collect();
     let mut table = Table::default();
@@ -143,6 +160,7 @@ async fn compare(size: &Size) -> Done {
             "reads" => reads(size, &mut table).await?,
             "wake" => residents::wake(TENANTS.min(size.residents), size.rounds, &mut table).await?,
             "memory" => residents::memory(size.residents, &mut table)?,
+            "sessions" => sessions::quiet(size.sessions.0, size.sessions.1, size.sessions.2, &mut table)?,
             "registered" => residents::registered(size.registered, size.rounds, &mut table)?,
             "engine" => noise::inside(size.rounds.min(3), size.listen, &mut table).await?,
             _ => noise::through_http(size.rounds.min(3), size.listen, &mut table).await?,
@@ -161,27 +179,38 @@ async fn calls(size: &Size, table: &mut Table) -> Done {
     let bare = Server::start(&["bare"], &[])?;
     let token = token(data, "acme")?;
     let call = || modern_call("add", r#"{"a":2,"b":3}"#);
-    let load = |server: &Server, request: Vec<u8>, calls| Load {
-        addr: server.addr,
-        requests: vec![request.into()],
-        expected: Arc::from(&br#""sum":5}"#[..]),
-        connections: 16,
-        calls,
-        deadline: size.bound,
-        every: Duration::ZERO,
+    let modern = (
+        vec![call().bearer(&token).post("/mcp", &host.addr.to_string())],
+        vec![call().post(bare_rmcp::PATH, &bare.addr.to_string())],
+    );
+    // A session for each connection, and SSE answers, on both sides.
+    let open = |server: &Server, path, token| {
+        sessions::calls(server.addr, path, token, CONNECTIONS, "add", r#"{"a":2,"b":3}"#)
     };
-    let ours = |calls| load(&host, call().bearer(&token).post("/mcp", &host.addr.to_string()), calls);
-    let theirs = |calls| load(&bare, call().post(bare_rmcp::PATH, &bare.addr.to_string()), calls);
-    let warm = size.calls / 20 + 1;
-    let _warm = (ours(warm).run().await, theirs(warm).run().await);
-    let pairs =
-        paired(size.rounds, async || ours(size.calls).run().await, async || theirs(size.calls).run().await).await;
-    let failures: usize = pairs.0.iter().map(|(ours, theirs)| ours.failures + theirs.failures).sum();
-    if failures > 0 {
-        return Err(format!("{failures} calls failed").into());
+    let legacy = (open(&host, "/mcp", Some(&token))?, open(&bare, bare_rmcp::PATH, None)?);
+    for (name, (ours, theirs)) in [("modern", modern), ("legacy", legacy)] {
+        let load = |server: &Server, requests: &[Vec<u8>], calls| Load {
+            addr: server.addr,
+            requests: requests.iter().map(|request| request.clone().into()).collect(),
+            expected: Arc::from(&br#""sum":5}"#[..]),
+            connections: CONNECTIONS,
+            calls,
+            deadline: size.bound,
+            every: Duration::ZERO,
+        };
+        let (ours, theirs) = (|calls| load(&host, &ours, calls), |calls| load(&bare, &theirs, calls));
+        let warm = size.calls / 20 + 1;
+        let _warm = (ours(warm).run().await, theirs(warm).run().await);
+        let pairs =
+            paired(size.rounds, async || ours(size.calls).run().await, async || theirs(size.calls).run().await).await;
+        let failures: usize = pairs.0.iter().map(|(ours, theirs)| ours.failures + theirs.failures).sum();
+        if failures > 0 {
+            return Err(format!("{failures} {name} calls failed").into());
+        }
+        let work = format!("{name} tools/call of add ÷ bare rmcp + axum");
+        row(table, &work, &pairs, Report::per_second, "/s", "≥ 0.85");
+        row(table, "  the same, p99", &pairs, |report| report.p99.as_secs_f64() * 1e3, "ms", "≤ 1.3");
     }
-    row(table, "modern tools/call of add ÷ bare rmcp + axum", &pairs, Report::per_second, "/s", "≥ 0.85");
-    row(table, "  the same, p99", &pairs, |report| report.p99.as_secs_f64() * 1e3, "ms", "≤ 1.3");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub mod report;
 pub mod request;
 pub mod residents;
 mod response;
+pub mod sessions;
 pub mod table;
 pub mod tokens;
 pub mod tools;

@@ -2,7 +2,8 @@
 # Runs the official client SDKs' smoke tests against a real server: starts the
 # given `counter` binary on a free port of 127.0.0.1 with a fresh data directory
 # and two tenants, runs every smoke, and stops the server. Then one conversation
-# through every client and bridge with the `conformance` binary (journey/run.sh).
+# through every client and bridge with the `conformance` binary (journey/run.sh),
+# and kill -9 under a fleet of open sessions (fleet/run.sh).
 # Usage: run.sh PATH_TO_COUNTER_BINARY PATH_TO_CONFORMANCE_BINARY
 # The SDKs are installed once into .cache/ (ignored by git); CACHE_DIR moves it.
 set -euo pipefail
@@ -20,12 +21,10 @@ cleanup() {
   if [[ -n $server ]] && kill -0 "$server" 2>/dev/null; then
     kill -KILL "$server" 2>/dev/null || true
   fi
-  if [[ -f $work/journey/pid ]]; then
-    kill -KILL "$(<"$work/journey/pid")" 2>/dev/null || true
-  fi
-  if [[ -f $work/agent.pid ]]; then
-    kill -KILL "$(<"$work/agent.pid")" 2>/dev/null || true
-  fi
+  local pid
+  for pid in "$work"/{journey,fleet}/pid "$work/agent.pid"; do
+    [[ -f $pid ]] && kill -KILL "$(<"$pid")" 2>/dev/null || true
+  done
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -57,7 +56,7 @@ smoke() {
   local name=$1
   shift
   echo "# $name"
-  if timeout --kill-after=5 120 "$@"; then
+  if timeout --kill-after=5 "${smoke_seconds:-120}" "$@"; then
     passed=$((passed + 1))
   else
     echo "FAILED: $name" >&2
@@ -89,10 +88,11 @@ fi
 
 source "$here/agent/run.sh" "$bin"
 source "$here/journey/run.sh" "$conformance"
+source "$here/fleet/run.sh" "$conformance"
 
 if [[ $failed -ne 0 ]]; then
   echo "# the servers' last words" >&2
-  tail -n 50 "$work/stderr" "$work/journey/stderr" >&2
+  tail -n 50 "$work/stderr" "$work"/{journey,fleet}/stderr >&2
 fi
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]

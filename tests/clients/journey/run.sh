@@ -19,10 +19,10 @@ export MCP_REMOTE_CONFIG_DIR=$SERVER_DIR/mcp-remote MCP_CATALOG_PATH=$SERVER_DIR
 # A list of words as JSON: what Python starts as the other end of its pipe.
 words() { node -e 'console.log(JSON.stringify(process.argv.slice(1)))' -- "$@"; }
 
-for name in python-modern python-legacy fastmcp; do
+for name in python-modern python-legacy fastmcp-modern fastmcp-legacy; do
   smoke "$name" "$python" "$here/journey/journey.py" "$name"
 done
-for name in typescript-modern typescript-legacy typescript-v1; do
+for name in typescript-{modern,2025-11-25,2025-06-18,2025-03-26,v1}; do
   smoke "$name" node "$cache/typescript/journey.mjs" "$name"
 done
 
