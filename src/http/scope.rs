@@ -18,13 +18,13 @@ pub(super) struct Wanted<'a> {
     #[serde(borrow, default)]
     params: Option<Named<'a>>,
     #[serde(borrow, default)]
-    id: Option<Id<'a>>,
+    id: Option<Text<'a>>,
 }
 
-/// What an answer repeats.
+/// A text, or what stands in its place.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Id<'a> {
+enum Text<'a> {
     Text(#[serde(borrow)] Cow<'a, str>),
     Other(IgnoredAny),
 }
@@ -35,7 +35,13 @@ const ID_BYTES_MAX: usize = 256;
 #[derive(Debug, Deserialize)]
 struct Named<'a> {
     #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
+    name: Option<Text<'a>>,
+}
+
+/// A message of whose parameters nothing is said.
+#[derive(Deserialize)]
+struct Bare {
+    method: Option<IgnoredAny>,
 }
 
 impl<'a> Wanted<'a> {
@@ -43,7 +49,8 @@ impl<'a> Wanted<'a> {
     /// caller: what stands twice is one call to us and perhaps another to whoever reads next.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Invalid`] when a name stands twice, or an id is longer than 256 bytes.
+    /// [`crate::ErrorKind::Invalid`] when a name stands twice, an id is longer than 256 bytes, or parameters are no
+    /// object: what can't be looked into is not let past.
     pub(super) fn all(body: &'a [u8]) -> Result<Vec<Self>> {
         let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         let parsed = if batch {
@@ -52,13 +59,24 @@ impl<'a> Wanted<'a> {
             serde_json::from_slice(body).map(|message| vec![message])
         };
         let parsed: Result<Vec<Self>, serde_json::Error> = parsed;
-        let long = |one: &Self| matches!(&one.id, Some(Id::Text(text)) if text.len() > ID_BYTES_MAX);
+        let long = |one: &Self| matches!(&one.id, Some(Text::Text(text)) if text.len() > ID_BYTES_MAX);
         if parsed.as_ref().is_ok_and(|all| all.iter().any(long)) {
             return Err(Error::invalid(format!("an id is at most {ID_BYTES_MAX} bytes: send a shorter one")));
         }
-        parsed.or_else(|error| match error.to_string().starts_with("duplicate field") {
-            true => Err(Error::invalid("a name stands twice in this message: send each of its fields once")),
-            false => Ok(Vec::new()),
+        parsed.or_else(|error| {
+            let bare = if batch {
+                serde_json::from_slice(body)
+            } else {
+                serde_json::from_slice(body).map(|message| vec![message])
+            };
+            let is_message = bare.is_ok_and(|all: Vec<Bare>| all.iter().any(|one| one.method.is_some()));
+            match error.to_string().starts_with("duplicate field") {
+                true => Err(Error::invalid("a name stands twice in this message: send each of its fields once")),
+                false if is_message => {
+                    Err(Error::invalid("a message's `params` are an object, and its `method` is text"))
+                }
+                false => Ok(Vec::new()),
+            }
         })
     }
 
@@ -71,7 +89,10 @@ impl<'a> Wanted<'a> {
     /// The tool that is called, if one is.
     pub(super) fn tool(&self) -> Option<&str> {
         let calls = self.method.as_deref() == Some("tools/call");
-        self.params.as_ref().filter(|_| calls)?.name.as_deref()
+        match &self.params.as_ref().filter(|_| calls)?.name {
+            Some(Text::Text(name)) => Some(name),
+            _ => None,
+        }
     }
 
     /// The method, as the audit has it.
@@ -124,8 +145,15 @@ mod tests {
         ] {
             assert!(Wanted::all(twice).is_err());
         }
-        for nonsense in [&b"{"[..], b"7", b"", b"{\"method\":7}", b"\xff"] {
+        for nonsense in [&b"{"[..], b"7", b"", b"\xff"] {
             assert!(Wanted::all(nonsense).is_ok_and(|all| all.is_empty()));
+        }
+        for closed in [
+            &br#"{"method":7}"#[..],
+            br#"{"method":"x","params":[1,2]}"#,
+            br#"[{"method":"ping"},{"method":"x","params":"y"}]"#,
+        ] {
+            assert!(Wanted::all(closed).is_err());
         }
     }
 }

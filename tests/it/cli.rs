@@ -224,6 +224,36 @@ async fn a_pipe_serves_one_tenant() {
     assert!(tenant_file(&data, "local").exists());
 }
 
+/// What a client on a pipe has subscribed to, it hears of.
+#[tokio::test]
+async fn a_pipe_carries_news() {
+    struct Ear(tokio::sync::mpsc::Sender<String>);
+
+    impl rmcp::ClientHandler for Ear {
+        async fn on_resource_updated(
+            &self,
+            update: rmcp::model::ResourceUpdatedNotificationParam,
+            _: rmcp::service::NotificationContext<rmcp::RoleClient>,
+        ) {
+            let _ = self.0.send(update.uri).await;
+        }
+    }
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("data");
+    let (told, mut heard) = tokio::sync::mpsc::channel(4);
+    let transport = TokioChildProcess::new(stdio(&data)).expect("it starts");
+    let client = soon(Ear(told).serve(transport)).await.expect("initialize");
+    #[expect(deprecated, reason = "clients on pipes still subscribe this way")]
+    let subscribed = client.subscribe(rmcp::model::SubscribeRequestParams::new("tenant://schema"));
+    soon(subscribed).await.expect("a subscription");
+    let make = json!({ "statements": [{ "sql": "CREATE TABLE t (n)" }] });
+    let asked = CallToolRequestParams::new("sql_execute").with_arguments(make.as_object().expect("an object").clone());
+    soon(client.call_tool(asked)).await.expect("an answer");
+    assert_eq!(soon(heard.recv()).await.as_deref(), Some("tenant://schema"));
+    soon(client.cancel()).await.expect("an end");
+}
+
 fn stdio(data: &Path) -> tokio::process::Command {
     freehold(data, &["serve", "--transport", "stdio"]).into()
 }

@@ -32,6 +32,7 @@ mod jwks;
 mod kill;
 mod kv;
 mod limits;
+mod lists;
 mod memory;
 mod migrations;
 mod neighbours;

@@ -6,7 +6,7 @@ use freehold::TestHost;
 use serde_json::{Value, json};
 
 use crate::support::token::Forge;
-use crate::support::wire::{Ask, rpc};
+use crate::support::wire::{Ask, LEGACY, initialize, rpc};
 use crate::support::{content, plain, refusal};
 
 async fn call(host: &TestHost, scope: &str, tool: &str, arguments: Value) -> Value {
@@ -121,6 +121,27 @@ async fn a_header_does_not_make_a_call_another_one() {
     assert_ne!(unknown.status, 403, "{unknown:?}");
     let tables = content(&host.call("a", "sql_schema", json!({})).await)["tables"].clone();
     assert_eq!(tables, json!([]));
+    host.close().await;
+}
+
+/// Parameters of an odd shape hide nothing: what can't be looked into is not let past.
+#[tokio::test]
+async fn an_odd_shape_does_not_hide_what_is_asked() {
+    let host = plain(&["a"], |_| {});
+    let forge = Forge::of(&host);
+    let token = forge.with("scope", "tool:sql_query");
+    let opened = initialize(LEGACY[0]).bearer(&token).send(&host).await;
+    let uri = "tenant://schema";
+    for params in [json!({ "uri": uri }), json!({ "uri": uri, "name": 7 }), json!([uri]), json!([null, uri])] {
+        let one = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": params });
+        let two = json!({ "jsonrpc": "2.0", "id": 2, "method": "x", "params": [1] });
+        for body in [one.clone(), json!([one, two])] {
+            let ask =
+                Ask::post(body.to_string()).bearer(&token).header("mcp-session-id", opened.header("mcp-session-id"));
+            let answer = ask.send(&host).await;
+            assert!(matches!(answer.status.as_u16(), 400 | 403), "{body}: {answer:?}");
+        }
+    }
     host.close().await;
 }
 
