@@ -31,7 +31,8 @@ use store::Status;
 
 /// Long work that outlives its call. A tool asks for it by taking an argument of this type, and returns what
 /// [`Tasks::run`] returns. The server's capabilities must name tasks:
-/// `ServerCapabilities::builder().enable_tools().enable_tasks()`.
+/// `ServerCapabilities::builder().enable_tools().enable_tasks()`. Clients follow it by `tasks/get`: rmcp 3.9 brings
+/// no `notifications/tasks` to a listener (its `SubscriptionFilter` has no task ids).
 ///
 /// ```
 /// use freehold::{Tasks, Tenant};

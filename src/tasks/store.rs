@@ -55,8 +55,10 @@ impl Status {
 pub(super) async fn create(handle: &Handle, owner: &Principal, record: Record, most: usize) -> Result<()> {
     let (issuer, subject) = (owner.issuer().to_owned(), owner.subject().to_owned());
     let enter = move |tx: &Transaction<'_>| {
-        // A task that works has a timer of its own.
-        let sweep = "DELETE FROM _fh_task WHERE updated_at + ttl_ms <= ?1 AND status <> 'working'";
+        // A task that works has a timer of its own. One that has outlived that was taken by its process, and nobody
+        // has asked for it since.
+        let sweep = "DELETE FROM _fh_task
+                     WHERE updated_at + ttl_ms * (CASE status WHEN 'working' THEN 2 ELSE 1 END) <= ?1";
         tx.prepare_cached(sweep)?.execute([record.created_at])?;
         let kept: u32 = tx.prepare_cached("SELECT count(*) FROM _fh_task")?.query_row([], |row| row.get(0))?;
         if kept as usize >= most {

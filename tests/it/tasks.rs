@@ -172,6 +172,23 @@ async fn a_task_that_the_process_took_with_it_says_so() {
     assert!(said.contains("stopped while this task ran"), "{said}");
 }
 
+/// Tasks that a process took with it, and for which nobody has asked since, are no room taken for ever.
+#[tokio::test]
+async fn what_nobody_asked_for_makes_room() {
+    let Bench { host, .. } = bench(|settings| {
+        generous(settings);
+        (settings.limits.tasks, settings.limits.task_ttl) = (2, std::time::Duration::from_secs(60));
+    });
+    for _ in 0..2 {
+        begin(&host, "wait").await;
+    }
+    let host = host.restart().await.expect("starts again");
+    let full = tool("wait").of(&host, "acme").send(&host).await.json();
+    assert_eq!(full["error"]["data"]["limit"], "tasks", "{full}");
+    host.clock().set(host.clock().unix_seconds() + 120);
+    begin(&host, "wait").await;
+}
+
 #[tokio::test]
 async fn cancelling_ends_the_work() {
     let Bench { host, dropped, .. } = bench(generous);
