@@ -205,6 +205,22 @@ fn every_error_is_in_the_documents() {
     assert_eq!(rows(&text, "kinds"), kinds, "kinds");
 }
 
+/// A rule or a panel on a metric that there is not says nothing, for ever.
+#[test]
+fn alerts_and_panels_are_on_metrics_that_there_are() {
+    let known = rows(&read("docs/metrics.md"), "metrics");
+    let mut asked = BTreeSet::new();
+    for path in ["deploy/prometheus/freehold.rules.yml", "deploy/grafana/freehold.json"] {
+        for rest in read(path).split("freehold_").skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let name = name.strip_suffix("_total").or(name.strip_suffix("_bucket")).unwrap_or(&name);
+            asked.insert(format!("freehold_{name}"));
+        }
+    }
+    assert!(asked.len() > 10, "{asked:?}");
+    assert_eq!(asked.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
 /// A link to a file that is not there is worse than none.
 #[test]
 fn links_lead_somewhere() {
