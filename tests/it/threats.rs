@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::process::{Server, call, must};
 use crate::support::{content, refusal};
@@ -714,7 +714,14 @@ fn every_threat_is_stopped() {
         [endless(), memory(), planner(), functions(), searches(), writes()].into_iter().flatten()
     {
         for sql in &given {
-            let stored = send("sql_execute", sql, &token);
+            // On a machine with much else to do what is right may take longer than its deadline here.
+            let late = |stored: &Value| stored["result"]["_meta"]["freehold/refusal"]["limit"] == "statement_deadline";
+            let mut stored = send("sql_execute", sql, &token);
+            for _ in 0..10 {
+                if late(&stored) {
+                    stored = send("sql_execute", sql, &token);
+                }
+            }
             if stored["result"]["isError"] == true {
                 failed.push(format!("{name}: {sql:.90}: {:.300}", stored.to_string()));
             }
@@ -767,7 +774,7 @@ fn the_log_has_a_bound_whoever_reads() {
     let dir = tempfile::tempdir().expect("a folder");
     let (server, token, _) = server(dir.path());
     let address = server.address();
-    let send = |tool: &str, arguments: &serde_json::Value| call(address, &token, tool, arguments).expect("an answer");
+    let send = |tool: &str, arguments: &Value| call(address, &token, tool, arguments).expect("an answer");
     let store = |sql: &str| content(&send("sql_execute", &json!({ "statements": [{ "sql": sql }] }))).clone();
     store("CREATE TABLE t (n INTEGER PRIMARY KEY, v)");
     let log = crate::support::tenant_file(&dir.path().join("data"), "a").with_file_name("tenant.db-wal");
