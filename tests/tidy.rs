@@ -68,6 +68,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
         ],
         "SQL lives in db; elsewhere only the types that closures take",
     ),
+    ("r2d2", &["db/"], "connections are db's business"),
     ("PRAGMA", &["db/"], "what a file is set to is decided in one place"),
     ("pragma_update", &["db/"], "what a file is set to is decided in one place"),
     ("OpenFlags", &["db/"], "how a file is opened is decided in one place"),
