@@ -54,11 +54,16 @@ impl Database {
         template: &Template,
         threads: &ReaderThreads,
     ) -> Result<Self> {
-        let ReaderThreads = threads;
-        Self::open_file(dir, tenant, settings, template).map_err(unopened)
+        Self::open_file(dir, tenant, settings, template, threads).map_err(unopened)
     }
 
-    fn open_file(dir: &DataDir, tenant: &TenantId, settings: &FileSettings, template: &Template) -> Result<Self> {
+    fn open_file(
+        dir: &DataDir,
+        tenant: &TenantId,
+        settings: &FileSettings,
+        template: &Template,
+        threads: &ReaderThreads,
+    ) -> Result<Self> {
         let path = dir.tenant_file(tenant)?;
         let conn = pause::on_disk(|| {
             template.copy_to(&path, dir)?;
@@ -84,7 +89,7 @@ impl Database {
         Ok(Self {
             bytes,
             writer: Writer::new(conn, path.clone(), wal_of(&path), Arc::clone(&gate), settings)?,
-            readers: Readers::new(&path, gate, settings),
+            readers: Readers::new(&path, gate, settings, threads),
             checkpoints,
             template: template.clone(),
         })

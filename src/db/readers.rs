@@ -1,11 +1,15 @@
-//! Connections that can only read, lent from the few that a tenant has open.
+//! Connections that can only read, lent from a small pool per tenant.
 
 use std::fmt;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use r2d2::{Pool, PooledConnection};
+use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::authorizer::Mode;
 use super::open::{Guards, flags, settle};
@@ -14,59 +18,48 @@ use super::{Caller, FileSettings, limits as bounds, pause};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A tenant's readers. Opened when first needed, on the thread that reads; at most `limits.readers` of them, for the
-/// caller lets no more in at once.
-pub(crate) struct Readers {
-    idle: Mutex<Idle>,
-    path: PathBuf,
-    gate: Gate,
-    limits: Limits,
-}
-
-#[derive(Default)]
-struct Idle {
-    open: Vec<Reader>,
-    /// How often they were shed: one that was lent before is closed when it comes back.
-    sheds: u64,
-}
-
-/// Nothing any more: readers are opened where they read.
+/// The one thread that opens readers for all pools: r2d2 would start three for each.
 #[derive(Clone)]
-pub(crate) struct ReaderThreads;
+pub(crate) struct ReaderThreads(Arc<ScheduledThreadPool>);
 
 impl ReaderThreads {
+    /// Starts the thread.
     #[must_use]
     pub(crate) fn start() -> Self {
-        Self
+        Self(Arc::new(ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("freehold-pool-{}").build()))
     }
 }
 
-struct Reader {
-    conn: Connection,
-    guards: Guards,
+/// A tenant's readers. Opened when first needed, at most `limits.readers` of them.
+pub(crate) struct Readers {
+    pool: Mutex<Pool<SqliteConnectionManager>>,
+    path: PathBuf,
+    gate: Gate,
+    limits: Limits,
+    threads: ReaderThreads,
 }
 
 impl Readers {
-    pub(super) fn new(path: &Path, gate: Gate, settings: &FileSettings) -> Self {
-        Self { idle: Mutex::default(), path: path.to_path_buf(), gate, limits: settings.limits.clone() }
+    pub(super) fn new(path: &Path, gate: Gate, settings: &FileSettings, threads: &ReaderThreads) -> Self {
+        let limits = settings.limits.clone();
+        let pool = Mutex::new(pool(path, &limits, threads));
+        Self { pool, path: path.to_path_buf(), gate, limits, threads: threads.clone() }
     }
 
     /// Closes those that nobody reads with, and the others when they come back.
     pub(crate) fn shed(&self) {
-        let old = {
-            let mut idle = self.idle();
-            idle.sheds += 1;
-            mem::take(&mut idle.open)
-        };
-        // Not under the lock: the last of a tenant closes its files.
+        let fresh = pool(&self.path, &self.limits, &self.threads);
+        let old = mem::replace(&mut *self.pool(), fresh);
+        // Not under the lock: the last of a pool closes its files.
         drop(old);
     }
 
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pool(&self) -> MutexGuard<'_, Pool<SqliteConnectionManager>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` on a reader, inside one read transaction: every statement sees the same state.
+    /// Blocks until a reader is free; the caller lets in no more than there are readers.
     ///
     /// # Errors
     /// What `work` returns; [`ErrorKind::Limit`] past the statement deadline.
@@ -79,48 +72,55 @@ impl Readers {
             // The writer empties the log.
             Err(_) => pause::on_disk(|| self.gate.read()).unwrap_or_else(PoisonError::into_inner),
         };
-        let (mut reader, sheds) = self.lend()?;
-        let Reader { conn, guards: Guards { watch, authorizer } } = &mut reader;
-        let tx = conn.transaction()?;
-        let result = watch.limited(&self.limits, caller, || authorizer.during(mode, || work(&tx)));
-        // Nothing was written; dropping rolls back. A panic of `work` does so too, and closes the reader.
-        drop(tx);
-        let mut idle = self.idle();
-        if idle.sheds == sheds {
-            idle.open.push(reader);
-        }
-        drop(idle);
-        result.map_err(|error| bounds::name_bound(error, &self.limits))
-    }
-
-    fn lend(&self) -> Result<(Reader, u64)> {
-        let sheds = {
-            let mut idle = self.idle();
-            if let Some(reader) = idle.open.pop() {
-                return Ok((reader, idle.sheds));
-            }
-            idle.sheds
-        };
-        let opened = self.open().map_err(|error| {
+        let pool = self.pool().clone();
+        let mut conn = pool.get().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "the tenant's database can't be opened for reading").with_source(error)
         })?;
-        Ok((opened, sheds))
+        let Guards { watch, authorizer } = guards(&mut conn)?;
+        let tx = conn.transaction()?;
+        let result = watch.limited(&self.limits, caller, || authorizer.during(mode, || work(&tx)));
+        // Nothing was written; dropping rolls back. A panic of `work` does so too.
+        drop(tx);
+        result.map_err(|error| bounds::name_bound(error, &self.limits))
     }
+}
 
-    fn open(&self) -> rusqlite::Result<Reader> {
-        let conn = Connection::open_with_flags(&self.path, flags() - OpenFlags::SQLITE_OPEN_CREATE)?;
-        settle(&conn)?;
-        conn.pragma_update(None, "query_only", true)?;
-        conn.set_prepared_statement_cache_capacity(16);
-        bounds::restrict(&conn, self.limits.value_bytes.as_u64())?;
-        // Once per connection, for a new authorizer would make SQLite prepare every cached statement anew.
-        let guards = Guards::install(&conn)?;
-        Ok(Reader { conn, guards })
+/// An empty pool, which costs a microsecond.
+fn pool(path: &Path, limits: &Limits, threads: &ReaderThreads) -> Pool<SqliteConnectionManager> {
+    let value_bytes = limits.value_bytes.as_u64();
+    let manager = SqliteConnectionManager::file(path).with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE).with_init(
+        move |conn| {
+            settle(conn)?;
+            conn.pragma_update(None, "query_only", true)?;
+            conn.set_prepared_statement_cache_capacity(16);
+            bounds::restrict(conn, value_bytes)
+        },
+    );
+    Pool::builder()
+        .max_size(u32::try_from(limits.readers).unwrap_or(u32::MAX))
+        .min_idle(Some(0))
+        // No reaper: it would wake for every tenant, and hibernation closes readers anyway.
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_on_check_out(false)
+        .connection_timeout(Duration::from_secs(5))
+        .thread_pool(threads.0.clone())
+        .build_unchecked(manager)
+}
+
+/// The callbacks of a lent connection. Once per connection, for a new authorizer would make SQLite
+/// prepare every cached statement anew.
+fn guards(conn: &mut PooledConnection<SqliteConnectionManager>) -> Result<Guards> {
+    if let Some(guards) = PooledConnection::extensions(conn).get::<Guards>() {
+        return Ok(guards.clone());
     }
+    let guards = Guards::install(conn)?;
+    PooledConnection::extensions_mut(conn).insert(guards.clone());
+    Ok(guards)
 }
 
 impl fmt::Debug for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Readers({} idle)", self.idle().open.len())
+        write!(f, "Readers({} open)", self.pool().state().connections)
     }
 }
