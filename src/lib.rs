@@ -107,6 +107,7 @@
 //! tenant's name where a tool can reach it; a path that is not built from a [`TenantId`]; a reply that
 //! leaves before its commit; SQLite on a thread of the runtime; a queue without an end.
 
+mod admin;
 mod ask;
 mod auth;
 mod catalog;
@@ -137,8 +138,8 @@ pub use clock::HeldClock;
 pub use clock::{Clock, SystemClock};
 pub use config::{
     AddressBlock, AllowedOrigin, Arguments, AuditSettings, AuthSettings, Class, ConnectionSettings, CorsSettings,
-    Durability, IssuerSettings, JournalSettings, Limits, LogFilter, Origin, Overrides, Pack, PublicUrl, Settings,
-    TenantMap, TenantSettings, TlsSettings,
+    Durability, HistorySettings, IssuerSettings, JournalSettings, Limits, LogFilter, Origin, Overrides, Pack,
+    PublicUrl, Settings, TenantMap, TenantSettings, TlsSettings,
 };
 pub use db::{Bookmark, Checkpoint, CheckpointKind, Migration, Restored};
 pub use drain::Drain;

@@ -182,6 +182,11 @@ impl TestHost {
         self.router.clone()
     }
 
+    /// The admin listener's router, as whoever may reach it sees it.
+    pub fn admin_router(&self) -> Router {
+        self.service.admin_router()
+    }
+
     /// The clock that tokens are checked by.
     #[must_use]
     pub fn clock(&self) -> &HeldClock {

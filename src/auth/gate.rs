@@ -11,6 +11,7 @@ use super::claims::LEEWAY_SECONDS;
 use super::{Authenticate, Principal, Standing};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::id::TenantId;
 
 /// How often an open stream asks whether its caller is still welcome: the clock may have been set, a key may
 /// have gone.
@@ -60,6 +61,14 @@ impl Gate {
         };
         self.standing.borrow().check(&principal)?;
         Ok(principal)
+    }
+
+    /// Returns when what was taken back of `tenant`'s tokens is known here: a moment after the catalog knows it.
+    pub(crate) async fn has_heard_of(&self, tenant: &TenantId) {
+        let mut standing = self.standing.clone();
+        let heard = standing.wait_for(|standing| standing.tenants.get(tenant).is_some_and(|tenant| tenant.epoch > 0));
+        // Where nobody looks any more, nobody calls either.
+        let _ = timeout(2 * LOOK_EVERY, heard).await;
     }
 
     /// Whether tokens can be verified at all.

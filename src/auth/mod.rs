@@ -1,5 +1,6 @@
 //! Who calls. A token goes in at the edge, a [`Principal`] comes out; below `http` nobody sees a token.
 
+mod admin_token;
 mod api_key;
 mod claims;
 mod fetch;
@@ -22,6 +23,7 @@ use std::pin::Pin;
 
 use crate::error::Result;
 
+pub(crate) use admin_token::AdminToken;
 pub(crate) use api_key::{ApiKeyRecord, NewApiKey, api_key_id};
 pub(crate) use claims::fingerprint;
 pub(crate) use gate::Gate;

@@ -60,7 +60,8 @@ impl Catalog {
             .query_map([seconds(clock.unix_seconds())], |row| row.get::<_, CredentialId>(0))?
             .collect::<rusqlite::Result<HashSet<_>>>()?;
         let mut tenants = conn.prepare_cached(
-            "SELECT id, suspended, epoch, not_before FROM tenant WHERE suspended <> 0 OR epoch <> 0 OR not_before <> 0",
+            "SELECT id, suspended, epoch, not_before FROM tenant WHERE suspended <> 0 OR epoch <> 0 OR not_before <> 0
+             UNION ALL SELECT id, 0, epoch, not_before FROM tombstone",
         )?;
         let mut rows = tenants.query([])?;
         let mut standing = Standing { revoked, tenants: HashMap::new() };
@@ -81,7 +82,8 @@ impl Catalog {
     /// What SQLite says.
     pub(crate) fn epoch(&self, tenant: &TenantId) -> Result<u64> {
         let conn = self.conn();
-        let epoch = conn.query_row("SELECT epoch FROM tenant WHERE id = ?1", [tenant.as_str()], |row| row.get(0));
+        let sql = "SELECT epoch FROM tenant WHERE id = ?1 UNION ALL SELECT epoch FROM tombstone WHERE id = ?1";
+        let epoch = conn.query_row(sql, [tenant.as_str()], |row| row.get(0));
         Ok(unsigned(epoch.optional()?.unwrap_or(0)))
     }
 

@@ -1,13 +1,15 @@
 //! The commands. Each parses, calls what it is about, prints; none of them decides anything.
 
-mod checkpoint;
 mod config;
 mod dev;
 mod inspect;
 mod key;
+mod migrate;
+mod progress;
 mod serve;
 mod tenant;
 mod token;
+mod top;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Flags, Settings};
 use crate::db::DataDir;
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Operator};
 use crate::telemetry;
 
 #[derive(Parser)]
@@ -42,9 +44,14 @@ enum Command {
     /// Make and list signing keys
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Create and list tenants
+    /// Create, list, copy and delete tenants
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Bring the schemas of all tenants up to date ahead of their next call
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
+    /// Watch which tenants do the most, and who is turned away and why
+    Top(top::Top),
     /// Check and show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -97,7 +104,9 @@ impl Host {
             Some(Command::Serve(args)) => serve::run(self, &args),
             Some(Command::Token(command)) => token::run(&command),
             Some(Command::Key(command)) => key::run(&command),
-            Some(Command::Tenant(command)) => tenant::run(&self, &command),
+            Some(Command::Tenant(command)) => tenant::run(self, &command),
+            Some(Command::Migrate(command)) => migrate::run(self, &command),
+            Some(Command::Top(command)) => command.run(self),
             Some(Command::Config(command)) => config::run(&command),
         };
         match done {
@@ -109,6 +118,20 @@ impl Host {
             }
         }
     }
+}
+
+/// Does `work` with the host that runs on `settings`' data directory, or with its files if none does.
+fn operate<T>(host: Host, settings: &Settings, work: impl AsyncFnOnce(&Operator) -> Result<T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("the runtime can't be started").with_source(error))?;
+    runtime.block_on(async {
+        let operator = Operator::find(host, settings).await?;
+        let done = work(&operator).await;
+        operator.close().await;
+        done
+    })
 }
 
 /// Prints `text` and a line's end to standard output, which is what a command is for: it fails if it can't.

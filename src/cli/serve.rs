@@ -15,7 +15,7 @@ use crate::clock::SystemClock;
 use crate::config::{DEFAULT_CLASS, Flags, PublicUrl, Settings, TlsFlags};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{Front, Host, Reload, Service, raise_file_limit, serve_behind, stop_signal};
+use crate::host::{AdminListener, Front, Host, Reload, Service, raise_file_limit, serve_behind, stop_signal};
 use crate::id::TenantId;
 use crate::telemetry;
 
@@ -31,6 +31,10 @@ pub(super) struct ServeArgs {
     /// Where agents connect [default: 127.0.0.1:8000, env: FREEHOLD_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Where operators' programs ask, with the token in keys/admin.token; on this machine alone
+    /// [default: only the socket admin.sock in the data directory; with --dev any port, env: FREEHOLD_ADMIN_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
     /// The address that agents type [env: FREEHOLD_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<PublicUrl>,
@@ -65,6 +69,7 @@ enum Transport {
 pub(super) fn run(host: Host, args: &ServeArgs) -> Result<()> {
     let flags = Flags {
         listen: args.listen,
+        admin_listen: args.admin_listen,
         public_url: args.public_url.clone(),
         data_dir: None,
         wait_for_lock: args.wait_for_lock,
@@ -119,12 +124,19 @@ async fn http(host: Host, mut settings: Settings, dev: bool, reload: Reload) -> 
         }
     };
     let service = started?;
+    // A first try has it where a browser finds it too.
+    let any = dev.then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+    // Before it is told that it listens: a command may be the first to ask.
+    let admin = AdminListener::start(&service, settings.admin_listen.or(any)).await?;
     let scheme = if settings.speaks_tls() { "https" } else { "http" };
     say(format_args!("listening on {scheme}://{}/mcp", settings.listen))?;
+    if let Some((address, token)) = admin.port() {
+        say(format_args!("admin on http://{address}, with the token in {}", token.display()))?;
+    }
     if dev {
         dev::greet(&settings)?;
     }
-    serve_behind(front, service, Some(reload), stop).await
+    serve_behind(front, service, admin, Some(reload), stop).await
 }
 
 /// Takes as many file descriptors as the system allows, and says so if that is too few for what is set.

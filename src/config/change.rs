@@ -12,6 +12,8 @@ pub(crate) const AT_START: &[&str] = &[
     "listen",
     "data_dir",
     "wait_for_lock",
+    "admin_listen",
+    "admin_token_file",
     "behind_proxy",
     "trusted_proxies",
     "tls.",
@@ -54,6 +56,7 @@ impl Settings {
         (kept.listen, kept.data_dir, kept.wait_for_lock) = (self.listen, self.data_dir.clone(), self.wait_for_lock);
         (kept.behind_proxy, kept.trusted_proxies) = (self.behind_proxy, self.trusted_proxies.clone());
         (kept.tls, kept.audit) = (self.tls.clone(), self.audit.clone());
+        (kept.admin_listen, kept.admin_token_file) = (self.admin_listen, self.admin_token_file.clone());
         let (new, old) = (&mut kept.connections, &self.connections);
         (new.max, new.per_address, new.handshakes) = (old.max, old.per_address, old.handshakes);
         (new.header_deadline, new.idle, new.write_stall) = (old.header_deadline, old.idle, old.write_stall);

@@ -18,6 +18,9 @@ pub struct Flags {
     /// `--listen`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// `--admin-listen`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_listen: Option<SocketAddr>,
     /// `--data-dir`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
@@ -84,6 +87,12 @@ impl Settings {
             return Err(Error::invalid(
                 "listen is not loopback and public_url is not set: give the address that agents type, \
                  such as --public-url https://mcp.example.com, or every request would be refused for its Host",
+            ));
+        }
+        if self.admin_listen.is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(Error::invalid(
+                "admin_listen is not loopback: whoever reaches it with its token can do all that an operator can; \
+                 name an address of this machine, such as 127.0.0.1:9000, and bring others there through a tunnel",
             ));
         }
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {

@@ -6,6 +6,7 @@ mod auth;
 mod change;
 mod class;
 mod edge;
+mod history;
 mod journal;
 mod limits;
 mod load;
@@ -29,6 +30,7 @@ pub(crate) use change::Changes;
 pub(crate) use class::DEFAULT_CLASS;
 pub use class::{Class, Overrides};
 pub use edge::{AddressBlock, ConnectionSettings, CorsSettings, TlsSettings};
+pub use history::HistorySettings;
 pub use journal::{Arguments, JournalSettings};
 pub use limits::Limits;
 pub(crate) use load::{Flags, TlsFlags};
@@ -43,6 +45,13 @@ pub use tenant_map::TenantMap;
 pub struct Settings {
     /// Where agents connect. Loopback unless told otherwise: a host on the open internet is a decision.
     pub listen: SocketAddr,
+    /// Where operators' programs ask and Prometheus scrapes: on this machine alone, with the token of
+    /// `admin_token_file`. Unset: only on the socket `admin.sock` in the data directory, which is its owner's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_listen: Option<SocketAddr>,
+    /// The token of `admin_listen`, 0600; made when it is not there. Unset: `keys/admin.token` in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_token_file: Option<RelativePathBuf>,
     /// The folder that holds everything: the catalog, the keys and a folder per tenant.
     pub data_dir: RelativePathBuf,
     /// How long to wait at the start for another process that has `data_dir`, as while it is replaced by this one.
@@ -74,6 +83,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// How tenants come to be and how many are open.
     pub tenants: TenantSettings,
+    /// How a tenant's past is kept.
+    pub history: HistorySettings,
     /// What is kept of each tool call.
     pub journal: JournalSettings,
     /// What one tenant may use.
@@ -84,6 +95,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            admin_listen: None,
+            admin_token_file: None,
             data_dir: RelativePathBuf::from(PathBuf::from("./data")),
             wait_for_lock: Duration::ZERO,
             public_url: None,
@@ -98,6 +111,7 @@ impl Default for Settings {
             log: LogFilter::default(),
             audit: AuditSettings::default(),
             tenants: TenantSettings::default(),
+            history: HistorySettings::default(),
             journal: JournalSettings::default(),
             limits: Limits::default(),
         }

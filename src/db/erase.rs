@@ -34,6 +34,15 @@ pub(crate) fn forgetting<T>(conn: &Connection, work: impl FnOnce() -> Result<T>)
     overwriting(conn, work)
 }
 
+/// Empties the log of a file that has no writer of its own to do it: it holds pages as they were before they were
+/// overwritten. Somebody who reads just now keeps it: then the next checkpoint does it.
+///
+/// # Errors
+/// What SQLite says.
+pub(crate) fn emptying_log(conn: &Connection) -> Result<()> {
+    Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+}
+
 /// Whether something was forgotten on this thread since it was last asked.
 pub(super) fn take_forgotten() -> bool {
     LOG_HOLDS_IT.take()

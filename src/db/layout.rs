@@ -149,6 +149,22 @@ impl DataDir {
         self.root.join("audit.jsonl")
     }
 
+    /// Where a command finds the host that serves from this folder. Who can open it could read the files as well.
+    #[must_use]
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.root.join("admin.sock")
+    }
+
+    /// Where copies are made before they are put in their place. Empty when a host starts.
+    pub(super) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    /// `path` as it is told: from this folder on.
+    pub(super) fn told(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
     pub(super) fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
     }
@@ -180,7 +196,7 @@ impl DataDir {
     }
 }
 
-fn private_dir(path: &Path) -> io::Result<()> {
+pub(super) fn private_dir(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(there) if there.is_dir() => Ok(()),
         _ => DirBuilder::new().recursive(true).mode(0o700).create(path),

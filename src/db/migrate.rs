@@ -59,7 +59,8 @@ impl Migrations {
                 "catalog/0001_tenants.sql",
                 "catalog/0002_class.sql",
                 "catalog/0003_auth.sql",
-                "catalog/0004_wake.sql"
+                "catalog/0004_wake.sql",
+                "catalog/0005_lifecycle.sql"
             ],
         }
     }
@@ -68,6 +69,21 @@ impl Migrations {
     #[must_use]
     pub(crate) fn of_app(steps: Vec<Migration>) -> Self {
         Self { owner: "app", steps }
+    }
+
+    /// How many steps there are.
+    pub(super) fn count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Their names, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| &*step.name)
+    }
+
+    /// Their texts, in order.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|step| &*step.sql)
     }
 
     /// How many steps the file has behind it.

@@ -7,12 +7,15 @@
 
 mod authorizer;
 mod checkpoints;
+mod copy;
 mod erase;
 mod error;
 #[cfg_attr(not(test), expect(dead_code, reason = "files come in by import and by restore"))]
 mod examine;
+mod fleet;
 mod functions;
 mod group;
+mod history;
 mod layout;
 mod limits;
 mod look;
@@ -21,6 +24,7 @@ mod migrate;
 mod open;
 mod pause;
 mod readers;
+mod remove;
 mod search;
 mod template;
 mod unfold;
@@ -30,10 +34,12 @@ mod writer;
 pub(crate) use authorizer::Mode;
 pub use checkpoints::{Bookmark, Checkpoint, CheckpointKind, Restored};
 pub(crate) use checkpoints::{Checkpoints, Prepared};
-pub(crate) use erase::{forgetting, overwriting};
-#[expect(unused_imports, reason = "files come in by import and by restore")]
+pub(crate) use copy::{Staged, Staging, take_in};
+pub(crate) use erase::{emptying_log, forgetting, overwriting};
 pub(crate) use examine::Examination;
+pub(crate) use fleet::{Expected, Found};
 pub(crate) use group::{Jobs, WriteJob};
+pub(crate) use history::{Keep, Rebuilt, rebuild, windows};
 pub(crate) use layout::DataDir;
 pub(crate) use look::look_into;
 pub(crate) use memory::{held as held_memory, share as share_memory};
@@ -42,6 +48,7 @@ pub(crate) use migrate::Migrations;
 pub(crate) use open::{Database, FileSettings, open_catalog, open_catalog_with};
 pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
+pub(crate) use remove::{Removed, remove_tenant, sizes};
 pub(crate) use search::{Searched, check_terms};
 pub(crate) use template::Template;
 pub(crate) use unfold::check_statement;

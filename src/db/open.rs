@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::Authorizer;
+use super::history::{History, Keep};
 use super::writer::Gate;
 use super::{Checkpoints, DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, memory, pause};
 use crate::config::{Durability, Limits};
@@ -24,6 +25,8 @@ pub(crate) struct FileSettings {
     pub durability: Durability,
     /// The tenant's bounds.
     pub limits: Limits,
+    /// How its past is kept, if it is.
+    pub history: Option<Keep>,
 }
 
 /// A tenant's open file.
@@ -65,6 +68,7 @@ impl Database {
         threads: &ReaderThreads,
     ) -> Result<Self> {
         let path = dir.tenant_file(tenant)?;
+        let mut history = None;
         let conn = pause::on_disk(|| {
             template.copy_to(&path, dir)?;
             let mut conn = connect(&path, settings.durability)?;
@@ -73,6 +77,8 @@ impl Database {
             let owners = [&Migrations::of_host(), template.app()];
             owners.into_iter().try_for_each(|owner| owner.check(&conn).map(drop))?;
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+            // What a crash left in the log, before it is copied back.
+            history = settings.history.as_ref().map(|keep| History::open(keep, &path, &wal_of(&path)));
             take_in_log(&conn, &wal_of(&path))?;
             owners.into_iter().try_for_each(|owner| owner.apply(&mut conn))?;
             Result::<Connection>::Ok(conn)
@@ -88,7 +94,7 @@ impl Database {
         let gate = Gate::default();
         Ok(Self {
             bytes,
-            writer: Writer::new(conn, path.clone(), wal_of(&path), Arc::clone(&gate), settings)?,
+            writer: Writer::new(conn, path.clone(), wal_of(&path), Arc::clone(&gate), settings, history)?,
             readers: Readers::new(&path, gate, settings, threads),
             checkpoints,
             template: template.clone(),

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::erase::take_forgotten;
 use super::error::is_disk_failure;
+use super::history::History;
 use super::open::Guards;
 use super::{FileSettings, Searched, pause};
 use crate::config::Limits;
@@ -42,6 +44,8 @@ pub(crate) struct Writer {
     pub(super) unseen: usize,
     /// Writes that nobody waits for may not share a transaction with those that somebody does.
     pub(super) behind_alone: bool,
+    /// The file's past, if it is kept.
+    pub(super) history: Option<History>,
     /// The log holds what was forgotten, and is to be emptied.
     forgotten: bool,
     /// The disk failed under it. Linux says so once and holds what it could not write for written, so that
@@ -56,6 +60,7 @@ impl Writer {
         wal: PathBuf,
         gate: Gate,
         settings: &FileSettings,
+        history: Option<History>,
     ) -> Result<Self> {
         let (host_objects, unseen) = (host_objects(&conn)?, Searched::unseen(&conn)?);
         let guards = Guards::install(&conn)?;
@@ -71,6 +76,7 @@ impl Writer {
             host_objects,
             unseen,
             behind_alone: false,
+            history,
             forgotten: false,
             broken: false,
         })
@@ -80,7 +86,12 @@ impl Writer {
     /// next group tries again.
     pub(super) fn checkpoint(&mut self) {
         self.forgotten |= take_forgotten();
+        if let Some(history) = &mut self.history {
+            history.committed();
+            history.ship_if_due(&self.conn);
+        }
         if self.forgotten {
+            self.keep();
             // The first column tells whether a reader stood in the way.
             let emptied = pause::on_disk(|| {
                 self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
@@ -91,6 +102,9 @@ impl Writer {
             return;
         }
         let bytes = fs::metadata(&self.wal).map_or(0, |wal| wal.len());
+        if bytes >= CHECKPOINT_FROM {
+            self.keep();
+        }
         if bytes >= self.forced_from {
             return self.empty_by_force(bytes);
         }
@@ -123,6 +137,26 @@ impl Writer {
         }
     }
 
+    /// Keeps what is in the log, on the disk, before it may be written over.
+    fn keep(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.ship(&self.conn);
+            history.sync();
+        }
+    }
+
+    /// When what was committed has to be kept, if something was.
+    pub(crate) fn history_due(&self) -> Option<Duration> {
+        self.history.as_ref().and_then(History::due)
+    }
+
+    /// Keeps it.
+    pub(crate) fn ship(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.ship(&self.conn);
+        }
+    }
+
     /// Whether the disk failed under it, so that it can only be abandoned.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
@@ -146,11 +180,19 @@ impl Writer {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) when SQLite can't: nothing is lost, the next open replays the log.
-    pub(crate) fn close(self) -> Result<()> {
-        pause::on_disk(|| {
+    pub(crate) fn close(mut self) -> Result<()> {
+        if let Some(history) = &mut self.history {
+            history.finish(&self.conn);
+        }
+        let history = self.history.take();
+        let closed = pause::on_disk(|| {
             self.pragma("PRAGMA wal_checkpoint(TRUNCATE)")?;
             self.conn.close().map_err(|(_, error)| error.into())
-        })
+        });
+        if let (Ok(()), Some(history)) = (&closed, history) {
+            history.closed();
+        }
+        closed
     }
 
     fn pragma(&self, sql: &str) -> Result<()> {

@@ -12,20 +12,21 @@ use super::door::{Callers, Housekeeping};
 use super::listen::Tls;
 use super::residency::residency;
 use super::scheduler::Scheduler;
+use crate::admin::{self, Admin, finish_unfinished};
 use crate::ask::StateKeys;
 use crate::auth::{Gate, tenant_unknown};
 use crate::catalog::{Catalog, Wakes};
 use crate::clock::Clock;
 use crate::config::{Class, ConnectionSettings, DEFAULT_CLASS, JournalSettings, Settings};
-use crate::db::{DataDir, Database, FileSettings, ReaderThreads, share_memory};
+use crate::db::{DataDir, Database, FileSettings, Keep, Migrations, ReaderThreads, Staging, share_memory};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{Door, Edge};
+use crate::http::{Desk, Door, Edge};
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted, Scales};
 use crate::packs::Packs;
-use crate::telemetry::Audit;
-use crate::tenant::{Executor, Handle, Registry, Surroundings};
+use crate::telemetry::{Audit, Metrics};
+use crate::tenant::{Executor, Handle, Registry, Surroundings, Tops};
 
 /// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
 /// every thread.
@@ -42,6 +43,8 @@ pub struct Service {
     current: RwLock<Current>,
     recipe: Arc<RwLock<Arc<Recipe>>>,
     pub(super) dir: DataDir,
+    metrics: Arc<Metrics>,
+    admin: Admin,
     /// Gone once the host is closed.
     scheduler: Mutex<Option<AbortOnDropHandle<()>>>,
 }
@@ -53,8 +56,8 @@ struct Current {
 }
 
 impl Current {
-    fn of(settings: Settings) -> Self {
-        Self { door: Arc::new(Door::new(&settings)), settings: Arc::new(settings) }
+    fn of(settings: Settings, metrics: &Arc<Metrics>) -> Self {
+        Self { door: Arc::new(Door::new(&settings, Arc::clone(metrics))), settings: Arc::new(settings) }
     }
 }
 
@@ -68,10 +71,26 @@ impl Service {
 
     /// Starts in `dir`, which this process has claimed.
     pub(super) fn start_in(dir: DataDir, host: Host, settings: &Settings, drain: Drain, stdio: bool) -> Result<Self> {
+        let service = Self::assemble(dir, host, settings, drain, stdio)?;
+        let scheduler = AbortOnDropHandle::new(tokio::spawn(service.scheduler().run()));
+        *service.scheduler.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheduler);
+        Ok(service)
+    }
+
+    /// Claims the data directory for an operator's commands alone: nobody can call, no reminder fires.
+    pub(super) fn offline(host: Host, settings: &Settings) -> Result<Self> {
+        Self::assemble(DataDir::claim(&settings.data_dir.relative())?, host, settings, Drain::default(), true)
+    }
+
+    fn assemble(dir: DataDir, host: Host, settings: &Settings, drain: Drain, stdio: bool) -> Result<Self> {
         let log = settings.audit.file.as_ref().map_or_else(|| dir.audit(), |file| file.relative());
         let audit = Audit::start(&log, &settings.audit)?;
         let catalog = Arc::new(Catalog::open(&dir)?);
         share_memory(settings.tenants.statements_bytes.as_u64());
+        let staging = Staging::start(&dir)?;
+        finish_unfinished(&dir, &catalog, &host.clock)?;
+        let metrics = Arc::new(Metrics::default());
+        let tops = Tops::new(Arc::clone(&metrics));
         // What is nobody's statement has an account of its own.
         let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
         let clock = Arc::clone(&host.clock);
@@ -79,18 +98,48 @@ impl Service {
         let gate = callers.gate(&host, settings, &dir, stdio)?;
         let recipe = Arc::new(RwLock::new(Arc::new(Recipe::of(&host, settings, &dir, stdio)?)));
         let wakes = Arc::new(Wakes::open(&dir)?);
-        let tenants = registry(&host, settings, &dir, &callers, &wakes, Arc::clone(&recipe))?;
-        let scheduler = Scheduler {
+        let tenants = registry(&host, settings, &dir, &callers, (&wakes, &tops), Arc::clone(&recipe))?;
+        let current = Current::of(settings.clone(), &metrics);
+        let admin = Admin::new(admin::Parts {
+            dir: dir.clone(),
+            catalog: Arc::clone(&callers.catalog),
             tenants: tenants.clone(),
+            gate: Arc::clone(&gate),
             wakes,
-            clock: Arc::clone(&clock),
             executor: callers.housekeeping.executor.clone(),
-            drain: drain.clone(),
-            on_reminder: host.on_reminder.clone(),
-        };
-        let scheduler = Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(scheduler.run()))));
-        let current = RwLock::new(Current::of(settings.clone()));
-        Ok(Self { host, callers, gate, tenants, clock, audit, drain, current, recipe, dir, scheduler })
+            credit: Arc::clone(&callers.housekeeping.credit),
+            settings: RwLock::new(Arc::clone(&current.settings)),
+            clock: Arc::clone(&clock),
+            audit: audit.clone(),
+            staging,
+            metrics: Arc::clone(&metrics),
+            tops,
+            app: Migrations::of_app(host.migrations.clone()),
+            state: admin::State::default(),
+        });
+        let (current, scheduler) = (RwLock::new(current), Mutex::default());
+        Ok(Self { host, callers, gate, tenants, clock, audit, drain, current, recipe, dir, metrics, admin, scheduler })
+    }
+
+    fn scheduler(&self) -> Scheduler {
+        Scheduler {
+            tenants: self.tenants.clone(),
+            wakes: Arc::clone(self.admin.wakes()),
+            clock: Arc::clone(&self.clock),
+            executor: self.callers.housekeeping.executor.clone(),
+            drain: self.drain.clone(),
+            on_reminder: self.host.on_reminder.clone(),
+        }
+    }
+
+    /// What an operator asks.
+    pub(super) fn desk(&self) -> Desk {
+        Desk::new(self.admin.clone(), Arc::clone(&self.gate), self.drain.clone())
+    }
+
+    /// The routes of the admin listener, for whoever is let in.
+    pub(crate) fn admin_router(&self) -> axum::Router {
+        self.desk().router()
     }
 
     /// The settings in force.
@@ -103,7 +152,9 @@ impl Service {
     pub(super) fn take_up(&self, settings: Settings, recipe: Recipe) {
         share_memory(settings.tenants.statements_bytes.as_u64());
         *self.recipe.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(recipe);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::of(settings);
+        let current = Current::of(settings, &self.metrics);
+        self.admin.take_up(Arc::clone(&current.settings));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
     /// The routes of the public listener.
@@ -180,6 +231,8 @@ pub(super) struct Recipe {
     packs_of: BTreeMap<String, Arc<Packs>>,
     endpoint: EndpointSettings,
     journal: JournalSettings,
+    /// How a tenant's past is kept, if it is.
+    history: Option<Keep>,
     auto_create: bool,
 }
 
@@ -197,7 +250,10 @@ impl Recipe {
             lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
         };
         let (journal, auto_create) = (settings.journal, settings.tenants.auto_create);
-        Ok(Self { packs_of: classes.iter().filter_map(own).collect(), classes, endpoint, journal, auto_create })
+        let keep = Keep { settings: settings.history.clone(), clock: Arc::clone(&host.clock) };
+        let history = settings.history.enabled.then_some(keep);
+        let packs_of = classes.iter().filter_map(own).collect();
+        Ok(Self { packs_of, classes, endpoint, journal, history, auto_create })
     }
 }
 
@@ -206,11 +262,12 @@ fn registry(
     settings: &Settings,
     dir: &DataDir,
     callers: &Callers,
-    wakes: &Arc<Wakes>,
+    (wakes, tops): (&Arc<Wakes>, &Tops),
     recipe: Arc<RwLock<Arc<Recipe>>>,
 ) -> Result<Registry<Hosted>> {
     let Housekeeping { executor, credit: housekeeping } = callers.housekeeping.clone();
     let (catalog, clock, wakes) = (Arc::clone(&callers.catalog), Arc::clone(&callers.clock), Arc::clone(wakes));
+    let tops = tops.clone();
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
     let template = host.template();
@@ -219,13 +276,13 @@ fn registry(
     Ok(Registry::new(residency(&settings.tenants, readers), move |tenant| {
         let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
-        let (clock, wakes, make) = (Arc::clone(&clock), Arc::clone(&wakes), Arc::clone(&make));
+        let (clock, wakes, make, tops) = (Arc::clone(&clock), Arc::clone(&wakes), Arc::clone(&make), tops.clone());
         let recipe = Arc::clone(&recipe.read().unwrap_or_else(PoisonError::into_inner));
         async move {
             let (id, opened_at, by) = (tenant.clone(), Arc::clone(&clock), Arc::clone(&recipe));
             let open = move || {
                 let class = admit(&catalog, &id, by.auto_create, &*opened_at)?;
-                let file = file_settings(&by.classes, &class, &id)?;
+                let file = file_settings(&by, &class, &id)?;
                 let database = Database::open(&dir, &id, &file, &template, &threads)?;
                 Result::<_>::Ok((database, file.limits, class))
             };
@@ -236,7 +293,7 @@ fn registry(
             if let Some(own) = recipe.packs_of.get(&class) {
                 endpoint.packs = Arc::clone(own);
             }
-            let around = Surroundings { clock, wakes, journal: recipe.journal };
+            let around = Surroundings { clock, wakes, journal: recipe.journal, tops };
             make(Handle::start(tenant, database, limits, executor, around), &endpoint)
         }
     }))
@@ -244,13 +301,14 @@ fn registry(
 
 /// A tenant whose class the configuration has lost is served with `[limits]`: it is the operator's slip, and
 /// not a reason to lock a customer out.
-fn file_settings(classes: &BTreeMap<String, Class>, class: &str, tenant: &TenantId) -> Result<FileSettings> {
+fn file_settings(recipe: &Recipe, class: &str, tenant: &TenantId) -> Result<FileSettings> {
+    let Recipe { classes, history, .. } = recipe;
     let known = classes.get(class).or_else(|| {
         tracing::warn!(%tenant, class, "the configuration has no such class: [limits] holds for this tenant");
         classes.get(DEFAULT_CLASS)
     });
     let Class { limits, durability, .. } = known.ok_or_else(|| Error::internal("there is no default class"))?.clone();
-    Ok(FileSettings { durability, limits })
+    Ok(FileSettings { durability, limits, history: history.clone() })
 }
 
 /// The tenant's class. A valid token for a tenant that is not there makes no file, unless the operator said so.

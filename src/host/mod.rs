@@ -1,9 +1,11 @@
 //! [`Host`]: what an embedder says, and what becomes of it. Everything is wired here and nowhere else.
 
+mod admin;
 mod assemble;
 mod door;
 mod front;
 mod listen;
+mod operator;
 mod reload;
 mod residency;
 mod scheduler;
@@ -21,9 +23,11 @@ use crate::error::Result;
 use crate::mcp::{EndpointSettings, Hosted, hosted};
 use crate::tenant::{Handle, OnReminder, Reminder, Tenant};
 
+pub(crate) use admin::{AdminListener, admin_token_file};
 pub use assemble::Service;
 pub(crate) use door::{keys_of, own_keys};
 pub(crate) use front::Front;
+pub(crate) use operator::{Operator, file_body};
 pub(crate) use reload::Reload;
 pub(crate) use residency::raise_file_limit;
 pub use serve::serve;

@@ -18,7 +18,7 @@ use crate::telemetry;
 const KEYS_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a tenant is opened with: where it changes, those that are open are opened anew.
-const OF_TENANTS: [&str; 5] = ["limits.", "durability", "packs", "journal.", "auth."];
+const OF_TENANTS: [&str; 6] = ["limits.", "durability", "packs", "journal.", "history.", "auth."];
 /// What decides who may call.
 const OF_CALLERS: [&str; 2] = ["auth.", "public_url"];
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::admin::AdminListener;
 use super::reload::{Reload, at_hangup};
 use super::{Front, Service};
 use crate::config::Settings;
@@ -24,13 +25,15 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let front = Front::open(listener, &service.settings(), service.drain().clone())?;
-    serve_behind(front, service, None, stop).await
+    let admin = AdminListener::start(&service, service.settings().admin_listen).await?;
+    serve_behind(front, service, admin, None, stop).await
 }
 
 /// As [`serve`], where `front` listens already. With `reload`, SIGHUP has the settings read again.
 pub(crate) async fn serve_behind(
     front: Front,
     service: Service,
+    admin: AdminListener,
     reload: Option<Reload>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
@@ -48,6 +51,8 @@ pub(crate) async fn serve_behind(
     tracing::info!("stopping: no new calls, those that have begun may end");
     let closed = service.let_go().await;
     front.end().await;
+    // It tells of the stopping to its end.
+    drop(admin);
     closed?;
     tracing::info!("stopped: every tenant is checkpointed and closed");
     Ok(())

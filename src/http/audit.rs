@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::request_id::RequestId;
 use crate::auth::{InsufficientScope, Principal, Rejected};
 use crate::error::{Error, ErrorKind};
-use crate::telemetry::Audit;
+use crate::telemetry::{Audit, Metrics};
+use crate::tenant::Handle;
 
 /// As much of a word out of a request as a record should hold.
 const WORD_BYTES_MAX: usize = 128;
@@ -27,12 +28,32 @@ pub(super) struct Seen {
     pub(super) method: Option<String>,
     pub(super) tool: Option<String>,
     pub(super) bytes: usize,
+    /// Whose it is, once it is known and open.
+    pub(super) tenant: Option<Handle>,
 }
 
 impl Seen {
     pub(super) fn of(head: &Parts, client: Option<IpAddr>) -> Self {
         let agent = |headers: &HeaderMap| Some(word(&String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes())));
         Self { client, agent: agent(&head.headers), ..Self::default() }
+    }
+
+    /// Counts a refusal: in all, and to the tenant whose own bound it was.
+    pub(super) fn count(&self, metrics: &Metrics, error: &Error) {
+        let bound = error.bound().map(|bound| bound.name);
+        metrics.refused(bound.or_else(|| error.reason()).unwrap_or_else(|| match error.kind() {
+            ErrorKind::Invalid => "invalid",
+            ErrorKind::Unauthenticated => "unauthenticated",
+            ErrorKind::Forbidden => "forbidden",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::Limit | ErrorKind::Busy => "busy",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Internal => "internal",
+        }));
+        if let (Some(tenant), Some(bound)) = (&self.tenant, bound) {
+            tenant.meter().refused(bound);
+        }
     }
 
     /// Tells `audit` of a refusal for want of a right, of the others only if it takes calls.

@@ -3,6 +3,7 @@
 //! line and the headers for browsers. A function and not layers: a layer boxes and copies what it wraps.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -26,6 +27,7 @@ use super::request_log::Line;
 use super::respond::{panicked, refuse, turned_away};
 use crate::config::{AddressBlock, Settings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::Metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// nginx holds an event stream back until it has a buffer full, unless the answer says this.
@@ -43,10 +45,11 @@ pub(crate) struct Door {
     in_flight_max: usize,
     answer_deadline: Duration,
     secure: bool,
+    metrics: Arc<Metrics>,
 }
 
 impl Door {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
         let connections = &settings.connections;
         Self {
             guard: Guard::new(settings),
@@ -55,7 +58,13 @@ impl Door {
             in_flight_max: connections.in_flight,
             answer_deadline: connections.answer_deadline,
             secure: settings.speaks_tls(),
+            metrics,
         }
+    }
+
+    /// What is counted.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Awaits an answer from behind the door, if there is room and while there is time for it.
@@ -63,6 +72,7 @@ impl Door {
         let _room = self.in_flight.try_acquire().map_err(|_| {
             Error::busy("in_flight", u64::try_from(self.in_flight_max).unwrap_or(u64::MAX), SHED_RETRY_AFTER)
         })?;
+        let _counted = self.metrics.answering();
         timeout(self.answer_deadline, answer).await.map_err(|_| {
             let millis = u64::try_from(self.answer_deadline.as_millis()).unwrap_or(u64::MAX);
             let message = format!("no answer within {millis} ms: what was asked may or may not have been done");
@@ -99,7 +109,7 @@ impl Door {
         };
         let answered = AssertUnwindSafe(answering).catch_unwind().await;
         let mut answer = answered.unwrap_or_else(|_| panicked(id));
-        line.end(&answer);
+        self.metrics.answered(answer.status().as_u16(), line.end(&answer));
         leave(answer.headers_mut(), place, readers, id, self.secure);
         answer
     }

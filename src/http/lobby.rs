@@ -40,7 +40,7 @@ struct Parts {
 pub(crate) fn lobby(settings: &Settings, leaves: watch::Receiver<bool>, routes: watch::Receiver<Router>) -> Router {
     let room_for = settings.connections.in_flight;
     let parts = Parts {
-        door: Door::new(settings),
+        door: Door::new(settings, Arc::default()),
         leaves,
         routes,
         room: Semaphore::new(room_for.min(Semaphore::MAX_PERMITS)),

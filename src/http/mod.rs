@@ -3,6 +3,7 @@
 //! One router, so that no fallback gets another's layers. Every answer is JSON or an event stream and
 //! carries `x-request-id`; every refusal leaves as early as it can.
 
+mod admin;
 mod admit;
 mod audit;
 mod authenticate;
@@ -42,6 +43,7 @@ use crate::drain::Drain;
 use crate::mcp::Hosted;
 use crate::telemetry::Audit;
 use crate::tenant::Registry;
+pub(crate) use admin::Desk;
 pub(crate) use door::Door;
 pub(crate) use lobby::lobby;
 

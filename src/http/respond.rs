@@ -32,22 +32,11 @@ const REFUSED: i32 = -32000;
 
 /// The answer to a request that was refused for `error`.
 pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
-    let (status, code) = match (error.kind(), error.bound().map(|bound| bound.name)) {
-        (ErrorKind::Invalid, _) => (StatusCode::BAD_REQUEST, INVALID_REQUEST),
-        (ErrorKind::Unauthenticated, _) => (StatusCode::UNAUTHORIZED, REFUSED),
-        (ErrorKind::Forbidden, _) => (StatusCode::FORBIDDEN, REFUSED),
-        (ErrorKind::NotFound, _) => (StatusCode::NOT_FOUND, REFUSED),
-        (ErrorKind::Conflict, _) => (StatusCode::CONFLICT, REFUSED),
-        (ErrorKind::Limit, Some("body_bytes")) => (StatusCode::PAYLOAD_TOO_LARGE, REFUSED),
-        (ErrorKind::Limit, Some("body_deadline" | "body_idle")) => (StatusCode::REQUEST_TIMEOUT, REFUSED),
-        (ErrorKind::Unavailable, Some("answer_deadline")) => (StatusCode::GATEWAY_TIMEOUT, REFUSED),
-        // The host's own room is nothing that this tenant used up.
-        (ErrorKind::Unavailable, _)
-        | (ErrorKind::Busy, None | Some("resident_max" | "resident_bytes" | "open_files" | "in_flight")) => {
-            (StatusCode::SERVICE_UNAVAILABLE, REFUSED)
-        }
-        (ErrorKind::Limit | ErrorKind::Busy, _) => (StatusCode::TOO_MANY_REQUESTS, REFUSED),
-        (ErrorKind::Internal, _) => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
+    let status = status_of(error);
+    let code = match error.kind() {
+        ErrorKind::Invalid => INVALID_REQUEST,
+        ErrorKind::Internal => INTERNAL,
+        _ => REFUSED,
     };
     let message = if error.kind() == ErrorKind::Internal { "internal error".to_owned() } else { error.to_string() };
     let mut answer = rpc_error(status, code, &message, error.data(), id);
@@ -65,6 +54,27 @@ pub(super) fn refuse(error: &Error, id: RequestId) -> Response {
         answer.extensions_mut().insert(Cause(error.chain()));
     }
     answer
+}
+
+/// The status that says what `error` says.
+pub(super) fn status_of(error: &Error) -> StatusCode {
+    match (error.kind(), error.bound().map(|bound| bound.name)) {
+        (ErrorKind::Invalid, _) => StatusCode::BAD_REQUEST,
+        (ErrorKind::Unauthenticated, _) => StatusCode::UNAUTHORIZED,
+        (ErrorKind::Forbidden, _) => StatusCode::FORBIDDEN,
+        (ErrorKind::NotFound, _) => StatusCode::NOT_FOUND,
+        (ErrorKind::Conflict, _) => StatusCode::CONFLICT,
+        (ErrorKind::Limit, Some("body_bytes")) => StatusCode::PAYLOAD_TOO_LARGE,
+        (ErrorKind::Limit, Some("body_deadline" | "body_idle")) => StatusCode::REQUEST_TIMEOUT,
+        (ErrorKind::Unavailable, Some("answer_deadline")) => StatusCode::GATEWAY_TIMEOUT,
+        // The host's own room is nothing that this tenant used up.
+        (ErrorKind::Unavailable, _)
+        | (ErrorKind::Busy, None | Some("resident_max" | "resident_bytes" | "open_files" | "in_flight")) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        (ErrorKind::Limit | ErrorKind::Busy, _) => StatusCode::TOO_MANY_REQUESTS,
+        (ErrorKind::Internal, _) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }
 
 /// draft-ietf-httpapi-ratelimit-headers, for clients that pace themselves by them.

@@ -27,6 +27,7 @@ use super::until::Until;
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mcp::waits_for_news;
+use crate::tenant::Meter;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -41,6 +42,7 @@ pub(super) async fn mcp(State(edge): State<Edge>, request: Request) -> Response 
                 answer
             }
             Err(error) => {
+                seen.count(parts.door.metrics(), &error);
                 let answer = parts.challenges.answer(&error, id);
                 seen.refused(&parts.audit, parts.clock.now(), &error, answer.status(), id);
                 answer
@@ -70,7 +72,9 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
     seen.caller = Some(principal.clone());
     let tenant = parts.tenants.get(principal.tenant()).await?;
     let waits_for_news = waits_for_news(&head.method, &head.headers);
-    let caller = Caller(principal.tenant().clone());
+    let spent = Arc::new(Meter::default());
+    seen.tenant = Some(tenant.tenant.clone());
+    tenant.tenant.meter().request();
     let admitted = admit(&tenant.tenant, &principal, &head, waits_for_news, &*parts.clock)?;
     if head.method == Method::POST {
         if !is_json(head.headers.get(CONTENT_TYPE)) {
@@ -79,6 +83,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
         // In the one spelling that everybody behind here knows.
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
+    head.extensions.insert(Arc::clone(&spent));
     head.extensions.insert(principal.clone());
     // What is kept of a call bears the id of its answer.
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -88,9 +93,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
     seen.bytes = body.len();
     let wanted = Wanted::all(&body)?;
     for wanted in &wanted {
-        if parts.audit.is_on() {
-            (seen.method, seen.tool) = (wanted.method().map(word), wanted.tool().map(word));
-        }
+        (seen.method, seen.tool) = (wanted.method().map(word), wanted.tool().map(word));
         wanted.check(&principal, |tool| tenant.endpoint.scope_of(tool))?;
     }
     let held = admitted.begin(Wanted::any_call(&wanted, &body)).await?;
@@ -101,6 +104,7 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
         head.extensions.insert(Arc::clone(&in_flight));
     }
     let answer = tenant.endpoint.handle(Request::from_parts(head, body.clone())).await?;
+    let principal_tenant = principal.tenant().clone();
     let status = answer.status();
     let mut answer = if status.is_client_error() || status.is_server_error() {
         said_again(answer, &body, id).await
@@ -113,7 +117,8 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
     } else {
         answer.map(|body| Body::new(Pieces::new(Body::new(body), held)))
     };
-    answer.extensions_mut().insert(caller);
+    let tool = seen.tool.clone();
+    answer.extensions_mut().insert(Caller { tenant: principal_tenant, tool, spent });
     Ok(answer)
 }
 

@@ -34,7 +34,7 @@ use crate::ask::{AskSeat, Sealing};
 use crate::auth::{Principal, Scope};
 use crate::packs::Packs;
 use crate::tasks::TaskBoard;
-use crate::tenant::{Handle, Tenant};
+use crate::tenant::{Handle, Meter, Tenant};
 
 /// One tenant's handler; sessions and requests share it.
 pub(super) struct TenantHandler<S> {
@@ -81,8 +81,7 @@ impl<S: ServerHandler> TenantHandler<S> {
 
     /// The tenant as the caller of a bound request may use it.
     fn bound(&self, context: &Cx) -> Result<Tenant, ErrorData> {
-        let tenant = context.extensions.get::<Tenant>();
-        tenant.cloned().ok_or_else(|| ErrorData::internal_error("internal error", None))
+        context.extensions.get::<Tenant>().cloned().ok_or_else(|| ErrorData::internal_error("internal error", None))
     }
 
     pub(super) fn tenant(&self) -> &Handle {
@@ -91,10 +90,11 @@ impl<S: ServerHandler> TenantHandler<S> {
 
     /// Puts the tenant, on the caller's behalf, where the extractor finds it.
     fn bind(&self, context: &mut Cx) -> Result<(), ErrorData> {
-        let caller = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Principal>());
-        let caller = caller.or(self.local.as_ref()).cloned();
+        let request = context.extensions.get::<Parts>().map(|parts| &parts.extensions);
+        let spent = request.and_then(|request| request.get::<Arc<Meter>>()).cloned();
+        let caller = request.and_then(|request| request.get::<Principal>()).or(self.local.as_ref()).cloned();
         let caller = caller.ok_or_else(|| ErrorData::internal_error("internal error", None))?;
-        context.extensions.insert(self.tenant.on_behalf_of(caller)?);
+        context.extensions.insert(self.tenant.on_behalf_of(caller)?.on_account_of(spent));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use rmcp::handler::server::router::tool::ToolRouter;
 use crate::config::Pack;
 
 pub(crate) use resources::JSON;
+pub(crate) use sql::run_text;
 
 /// The chosen packs, shared by all tenants: they keep no state of their own.
 #[derive(Debug)]

@@ -7,4 +7,5 @@ pub(crate) mod handle;
 pub(crate) mod kv;
 pub(crate) mod memory;
 pub(crate) mod meta;
+pub(crate) mod present;
 pub(crate) mod usage;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod line;
+mod metrics;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -12,6 +13,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub(crate) use audit::{Audit, append};
 use line::JsonLine;
+pub(crate) use metrics::{Did, Levels, Metrics};
 
 use crate::config::LogFilter;
 

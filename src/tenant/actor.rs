@@ -61,6 +61,7 @@ pub(super) fn start(
 async fn run(mut desk: Desk, executor: Executor, credit: Arc<Credit>) {
     let behind = Arc::clone(&desk.behind);
     while desk.closing.is_empty() && !desk.writer.is_broken() {
+        let keep = desk.writer.history_due();
         let first = tokio::select! {
             biased;
             first = desk.inbox.recv() => match first {
@@ -68,6 +69,7 @@ async fn run(mut desk: Desk, executor: Executor, credit: Arc<Credit>) {
                 None => break,
             },
             () = behind.overdue() => None,
+            () = tokio::time::sleep(keep.unwrap_or_default()), if keep.is_some() => None,
         };
         let turn = move || {
             desk.turn(first);
@@ -107,6 +109,9 @@ impl Desk {
             }
             let behind = self.behind.take();
             if jobs.is_empty() && behind.is_empty() && self.borrows.is_none() {
+                if self.writer.history_due().is_some_and(|left| left.is_zero()) {
+                    self.writer.ship();
+                }
                 return;
             }
             let unbegun = self.writer.group(std::mem::take(&mut jobs), behind);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction};
 
 use super::Handle;
+use super::job::once;
+use super::meter::Meter;
 use super::news::List;
 use crate::auth::{Principal, Scope, insufficient};
 use crate::clock::Clock;
@@ -19,6 +21,8 @@ use crate::id::TenantId;
 pub struct Tenant {
     pub(super) handle: Handle,
     pub(super) principal: Principal,
+    /// The account of the request that it was made for.
+    pub(super) spent: Option<Arc<Meter>>,
 }
 
 impl Tenant {
@@ -91,7 +95,7 @@ impl Tenant {
         F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         self.require(Scope::Write)?;
-        self.handle.write(mode, work).await
+        self.handle.send(mode, false, self.spent.as_ref(), once(work)).await
     }
 
     /// As `write_as`, for `work` that may run again after it was undone: so it can share a commit with others of
@@ -102,7 +106,7 @@ impl Tenant {
         F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         self.require(Scope::Write)?;
-        self.handle.send(mode, true, work).await
+        self.handle.send(mode, true, self.spent.as_ref(), work).await
     }
 
     pub(crate) async fn read_as<T, F>(&self, mode: Mode, work: F) -> Result<T>
@@ -111,7 +115,13 @@ impl Tenant {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         self.require(Scope::Read)?;
-        self.handle.read(mode, work).await
+        self.handle.fetch(mode, self.spent.as_ref(), work).await
+    }
+
+    /// The same tenant on the account of a request.
+    pub(crate) fn on_account_of(mut self, spent: Option<Arc<Meter>>) -> Self {
+        self.spent = spent;
+        self
     }
 
     pub(crate) fn limits(&self) -> &Limits {

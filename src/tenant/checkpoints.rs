@@ -92,7 +92,7 @@ impl Handle {
 ///
 /// # Errors
 /// As [`Tenant::restore`]. Nothing is changed then.
-pub(crate) fn put_back(
+fn put_back(
     tenant: &TenantId,
     writer: &mut Writer,
     prepared: Prepared,

@@ -15,9 +15,11 @@ use super::behind::Behind;
 use super::executor::{Credit, Executor};
 use super::job::{Job, Later, once};
 use super::journal::Journal;
+use super::meter::{Meter, Tab};
 use super::news::{self, Heard, List, News};
 use super::quota::Quota;
 use super::seal::Secret;
+use super::tops::Tops;
 use super::usage::Told;
 use crate::auth::Principal;
 use crate::catalog::Wakes;
@@ -55,8 +57,15 @@ pub(super) struct Inner {
     executor: Executor,
     /// What the tenant has computed lately, reads and writes alike.
     credit: Arc<Credit>,
+    meter: Arc<Meter>,
     news: broadcast::Sender<Heard>,
     around: Surroundings,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.around.tops.leave(&self.id, &self.meter);
+    }
 }
 
 /// What a tenant has of the process around it. Cheap to clone.
@@ -68,6 +77,8 @@ pub(crate) struct Surroundings {
     pub wakes: Arc<Wakes>,
     /// What is kept of its calls.
     pub journal: JournalSettings,
+    /// Where it is counted what it does.
+    pub tops: Tops,
 }
 
 impl Handle {
@@ -83,6 +94,7 @@ impl Handle {
         let credit = Arc::new(Credit::of(id.clone()));
         let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
+        let meter = around.tops.enter(&id);
         let quota = Arc::new(Quota::new(&limits));
         let Database { writer, readers, checkpoints, template, bytes } = database;
         let journal = Journal::new(around.journal, Told::new(bytes));
@@ -104,6 +116,7 @@ impl Handle {
             reads,
             executor,
             credit,
+            meter,
             news,
             around,
         }))
@@ -132,6 +145,18 @@ impl Handle {
         &self.0.credit
     }
 
+    /// What it has done since it was opened.
+    #[must_use]
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.0.meter
+    }
+
+    /// Whether it has computed more than its share of late, so that its work begins in the background.
+    #[must_use]
+    pub(crate) fn is_in_debt(&self) -> bool {
+        self.0.credit.is_spent()
+    }
+
     /// The time of day.
     #[must_use]
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
@@ -152,7 +177,7 @@ impl Handle {
         if *principal.tenant() != self.0.id {
             return Err(Error::internal("a principal was routed to another tenant"));
         }
-        Ok(Tenant { handle: self.clone(), principal })
+        Ok(Tenant { handle: self.clone(), principal, spent: None })
     }
 
     /// Tells who subscribed to `uri` that it reads differently now. Waits for nobody: a listener that can't
@@ -234,7 +259,7 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
-        self.send(mode, false, once(work)).await
+        self.send(mode, false, None, once(work)).await
     }
 
     /// Takes in `work` of the host's own, for which nobody waits: it is durable with the tenant's next commit, or a
@@ -281,12 +306,20 @@ impl Handle {
         answer.await.unwrap_or_else(|_| Err(closing()))
     }
 
-    pub(super) async fn send<T, F>(&self, mode: Mode, repeats: bool, work: F) -> Result<T>
+    pub(super) async fn send<T, F>(
+        &self,
+        mode: Mode,
+        repeats: bool,
+        spent: Option<&Arc<Meter>>,
+        mut work: F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
         let Inner { limits, mailbox, .. } = &*self.0;
+        let tab = Tab::open(&self.0.meter, spent);
+        let work = move |tx: &Transaction<'_>| tab.run(|| work(tx));
         let (job, turn, _waiting, mut answer) = Job::new(mode, repeats, work, self.0.news.clone());
         mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
@@ -310,6 +343,15 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
+        self.fetch(mode, None, work).await
+    }
+
+    pub(super) async fn fetch<T, F>(&self, mode: Mode, spent: Option<&Arc<Meter>>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let tab = Tab::open(&self.0.meter, spent);
         let limits = &self.0.limits;
         let place = Place::take(self)?;
         let permit = timeout(limits.queue_deadline, Arc::clone(&self.0.reading).acquire_owned()).await;
@@ -318,7 +360,7 @@ impl Handle {
         let job = move || {
             // Kept until the reader is back, even when the caller is long gone.
             let (_permit, place) = (permit, place);
-            place.0.0.readers.read(mode, caller, work)
+            place.0.0.readers.read(mode, caller, |conn| tab.run(|| work(conn)))
         };
         self.0.executor.run(&self.0.credit, job).await?
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Executor, Handle, Surroundings};
+use super::{Executor, Handle, Surroundings, Tops};
 use crate::catalog::Wakes;
 use crate::clock::SystemClock;
 use crate::config::{Durability, JournalSettings, Limits};
@@ -16,11 +16,16 @@ use crate::id::TenantId;
 fn open(dir: &TempDir, limits: Limits) -> Handle {
     let id = TenantId::parse("acme").expect("a name");
     let data = DataDir::open(dir.path()).expect("a folder");
-    let file = FileSettings { durability: Durability::Full, limits: limits.clone() };
+    let file = FileSettings { durability: Durability::Full, limits: limits.clone(), history: None };
     let template = Template::new(Migrations::of_app(Vec::new()));
     let database = Database::open(&data, &id, &file, &template, &ReaderThreads::start()).expect("a file");
     let wakes = Arc::new(Wakes::open(&data).expect("a catalog"));
-    let around = Surroundings { clock: Arc::new(SystemClock), wakes, journal: JournalSettings::default() };
+    let around = Surroundings {
+        clock: Arc::new(SystemClock),
+        wakes,
+        journal: JournalSettings::default(),
+        tops: Tops::default(),
+    };
     Handle::start(id, database, limits, Executor::default(), around)
 }
 

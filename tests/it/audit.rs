@@ -78,7 +78,7 @@ fn what_operators_do_is_told() {
     must(&data, &["token", "revoke", "--tenant", "a"]);
     let told = records(&data.join("audit.jsonl"));
     let events: Vec<_> = told.iter().map(|record| record["event"].as_str().unwrap_or_default()).collect();
-    assert_eq!(events, ["key.generate", "token.issue", "tenant.suspend", "token.revoke"]);
+    assert_eq!(events, ["key.generate", "tenant.create", "token.issue", "tenant.suspend", "token.revoke"]);
     assert!(!format!("{told:?}").contains(token.trim()));
 }
 

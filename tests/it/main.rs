@@ -1,6 +1,7 @@
 //! The promises of the host, each a module of its own, tried from outside: through the router, the files and
 //! the real program. Nothing here looks into the crate.
 
+mod admin;
 mod admission;
 mod api_keys;
 mod asking;
@@ -23,17 +24,21 @@ mod edge_h2;
 mod edge_slow;
 mod edge_tls;
 mod edge_wire;
+mod fleet;
 mod gone;
 mod handles;
 mod handover;
+mod history;
 mod isolation;
 mod journal;
 mod jwks;
 mod kill;
 mod kv;
+mod lifecycle;
 mod limits;
 mod lists;
 mod memory;
+mod metrics;
 mod migrations;
 mod neighbours;
 mod notes;

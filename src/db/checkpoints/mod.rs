@@ -18,7 +18,8 @@ pub use bookmark::{Bookmark, CheckpointKind};
 pub(crate) use restore::Prepared;
 
 use self::copy::{copy, open_draft, open_source};
-use super::{DataDir, Template, pause};
+use super::layout::private_dir;
+use super::{DataDir, Staged, Template, pause};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -245,6 +246,17 @@ impl Checkpoints {
         let named = bookmark.kind() == CheckpointKind::Named;
         let label = named.then(|| label_of(&self.path(bookmark)).ok().flatten()).flatten();
         Checkpoint { bookmark, label, bytes }
+    }
+
+    /// Makes a checkpoint of a whole file that is of that moment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the disk can't.
+    pub(crate) fn adopt(&self, staged: Staged, at_ms: u64) -> Result<Bookmark> {
+        let bookmark = Bookmark::new(CheckpointKind::Automatic, at_ms);
+        private_dir(&self.folder).map_err(unread)?;
+        staged.rename_to(&self.path(bookmark))?;
+        Ok(bookmark)
     }
 
     fn path(&self, bookmark: Bookmark) -> PathBuf {

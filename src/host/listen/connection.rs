@@ -34,7 +34,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(in crate::host) enum Spoken {
     /// Whatever its first bytes say: without TLS there is no other way to know.
     Either,
     /// HTTP/1.1, as ALPN agreed or did not say.
@@ -44,7 +44,7 @@ pub(super) enum Spoken {
 }
 
 /// Serves connections, one call each.
-pub(super) struct Server {
+pub(in crate::host) struct Server {
     routes: watch::Receiver<Router>,
     settings: ConnectionSettings,
     drain: Drain,
@@ -54,7 +54,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(routes: watch::Receiver<Router>, settings: ConnectionSettings, drain: Drain) -> Self {
+    pub(in crate::host) fn new(routes: watch::Receiver<Router>, settings: ConnectionSettings, drain: Drain) -> Self {
         let builder = || {
             let mut builder = Builder::new(Streams { write_stall: settings.write_stall });
             // The head's deadline is `Pace`'s: hyper's own does not run before the first byte.
@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// Serves `io` until it ends. `leave` asks for that in good order, `cut` ends it at once.
-    pub(super) async fn serve<T>(
+    pub(in crate::host) async fn serve<T>(
         &self,
         io: T,
         peer: SocketAddr,

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{AddressBlock, Settings};
 use crate::drain::Drain;
 use census::{Census, Seat};
-use connection::{Server, Spoken};
+pub(super) use connection::{Server, Spoken};
 use proxied::client_of;
 pub(crate) use tls::Tls;
 

@@ -1,6 +1,7 @@
 //! `sql_query`, `sql_execute`, `sql_schema`: the tenant's own database, as text that an agent writes.
 
 mod execute;
+mod operator;
 mod params;
 mod place;
 mod query;
@@ -11,6 +12,8 @@ use rmcp::handler::server::wrapper::{Json, Parameters};
 use rmcp::{tool, tool_router};
 
 use self::place::Place;
+pub(crate) use operator::run_text;
+
 use super::Packs;
 use crate::db::Mode;
 use crate::error::Result;

@@ -39,6 +39,17 @@ pub(super) enum Next {
     End,
 }
 
+/// How much there is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Threads there are, idle ones among them.
+    pub threads: usize,
+    /// Jobs that wait for the fast lane.
+    pub fast_waiting: usize,
+    /// Jobs that wait for their turn in the background.
+    pub background_waiting: usize,
+}
+
 /// The two lanes and the threads that run in them.
 pub(super) struct Lanes {
     state: Mutex<State>,
@@ -97,6 +108,11 @@ impl State {
 }
 
 impl Lanes {
+    pub(super) fn load(&self) -> Load {
+        let state = self.lock();
+        Load { threads: state.threads, fast_waiting: state.fast.len(), background_waiting: state.ring.len() }
+    }
+
     /// Takes a job in; `in_debt` puts it into the background from the start.
     pub(super) fn submit(self: &Arc<Self>, job: Job, in_debt: bool) {
         let mut state = self.lock();

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use lanes::{Job, Lanes};
 
 pub(crate) use credit::Credit;
+pub(crate) use lanes::Load;
 pub(crate) use watchdog::Stuck;
 
 /// Runs blocking work in two lanes. Cheap to clone.
@@ -39,6 +40,11 @@ impl Executor {
     #[expect(dead_code, reason = "the operator's listener tells it")]
     pub(crate) fn stuck(&self) -> Stuck {
         self.0.stuck()
+    }
+
+    /// What it has to do at the moment.
+    pub(crate) fn load(&self) -> Load {
+        self.0.load()
     }
 
     /// Runs `work` on the account of `credit`.

@@ -187,6 +187,42 @@ impl<R: Resident> Registry<R> {
         tenants.renewed = (tenants.renewed.0 + 1, Instant::now());
     }
 
+    /// How many tenants are open, opening or closing.
+    pub(crate) fn count(&self) -> usize {
+        self.tenants().slots.len()
+    }
+
+    /// One tenant if it is open now. Not held.
+    pub(crate) fn open_one(&self, tenant: &TenantId) -> Option<Arc<R>> {
+        self.tenants().slots.get(tenant).and_then(Slot::open)
+    }
+
+    /// Closes `tenant`, whoever holds it, and returns when its file is closed. The next call opens it again, if it may.
+    pub(crate) async fn close_now(&self, tenant: &TenantId) {
+        loop {
+            let mut state = {
+                let tenants = &mut *self.tenants();
+                if !tenants.slots.contains_key(tenant) {
+                    return;
+                }
+                match self.close(tenants, tenant) {
+                    Ok(state) => state,
+                    Err(_) => return,
+                }
+            };
+            // One that is just being opened is closed at the next look; else this ends when the slot falls.
+            let _ = state.wait_for(|state| matches!(state, State::Open(_))).await;
+        }
+    }
+
+    /// Closes `tenant` if nobody holds it and nothing goes on in it, and does not wait for that.
+    pub(crate) fn let_go(&self, tenant: &TenantId) {
+        let tenants = &mut *self.tenants();
+        if tenants.slots.get(tenant).is_some_and(Slot::is_idle) {
+            let _ = self.close(tenants, tenant);
+        }
+    }
+
     /// Closes every tenant, whoever holds it: for the end of the process.
     pub(crate) async fn close_all(&self) {
         let falling: Vec<_> = {

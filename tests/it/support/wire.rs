@@ -70,6 +70,12 @@ impl Ask {
         Self::modern("tools/call", json!({ "name": name, "arguments": arguments }))
     }
 
+    /// The same with this body.
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
     /// The same with one more header.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));

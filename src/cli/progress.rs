@@ -1,0 +1,45 @@
+//! How far long work is, on standard error and only where somebody watches.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar of bytes or of tenants. Nothing is shown where standard error is no terminal.
+pub(super) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Bytes of `what`.
+    pub(super) fn bytes(what: &'static str, length: u64) -> Self {
+        Self::new(what, length, "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
+    }
+
+    /// Tenants of `what`.
+    pub(super) fn tenants(what: &'static str, count: u64) -> Self {
+        Self::new(what, count, "{msg} {bar:30} {pos}/{len} tenants, {eta} left")
+    }
+
+    fn new(what: &'static str, length: u64, style: &str) -> Self {
+        let shown = std::io::stderr().is_terminal();
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(length), target).with_message(what);
+        // Its own text: it is as good as the tests that run it.
+        Self(ProgressStyle::with_template(style).map(|style| bar.clone().with_style(style)).unwrap_or(bar))
+    }
+
+    /// So much more is done.
+    pub(super) fn advance(&self, by: u64) {
+        self.0.inc(by);
+    }
+
+    /// So much is done of so much.
+    pub(super) fn at(&self, done: u64, of: u64) {
+        self.0.set_length(of);
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

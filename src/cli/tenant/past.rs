@@ -1,0 +1,80 @@
+//! A tenant as it was, and what it used.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::One;
+use super::one::plain;
+use crate::cli::{operate, say};
+use crate::clock::rfc3339;
+use crate::error::Result;
+use crate::host::Host;
+
+/// What is told of a day, in the order of a table.
+const DAY: [&str; 9] = ["day", "calls", "refused", "failed", "rows", "bytes_in", "bytes_out", "call_us", "sql_us"];
+
+/// Prints the bookmark and nothing else.
+pub(super) fn checkpoint(host: Host, one: &One, label: Option<&str>) -> Result<()> {
+    let made = ask(host, one, Method::POST, "checkpoint", Some(json!({ "label": label })))?;
+    if one.json { say(&made) } else { say(plain(&made["bookmark"])) }
+}
+
+pub(super) fn bookmarks(host: Host, one: &One) -> Result<()> {
+    let told = ask(host, one, Method::GET, "bookmarks", None)?;
+    for checkpoint in told["checkpoints"].as_array().into_iter().flatten() {
+        if one.json {
+            say(checkpoint)?;
+            continue;
+        }
+        let at = rfc3339(checkpoint["at_ms"].as_u64().unwrap_or(0) / 1_000);
+        let label = checkpoint["label"].as_str().unwrap_or_default();
+        // What a caller wrote may hold line ends and worse.
+        let line =
+            format!("{} {at} {:>12} {}", plain(&checkpoint["bookmark"]), checkpoint["bytes"], label.escape_debug());
+        say(line.trim_end())?;
+    }
+    for window in told["windows"].as_array().into_iter().flatten() {
+        if one.json {
+            say(window)?;
+        } else {
+            say(format_args!("any time from {} to {}", plain(&window["from"]), plain(&window["to"])))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints the bookmark of what was replaced.
+pub(super) fn restore(host: Host, one: &One, at: &str) -> Result<()> {
+    let told = ask(host, one, Method::POST, "restore", Some(json!({ "at": at })))?;
+    if one.json { say(&told) } else { say(plain(&told["undo"])) }
+}
+
+pub(super) fn usage(host: Host, one: &One, days: usize, csv: bool) -> Result<()> {
+    let told = ask(host, one, Method::GET, &format!("usage?days={days}"), None)?;
+    if one.json {
+        return say(&told);
+    }
+    if !csv {
+        for (name, used) in
+            told.as_object().into_iter().flatten().filter(|(name, _)| *name != "days" && *name != "today")
+        {
+            match (used.get("used"), used.get("limit")) {
+                (Some(used), Some(limit)) => say(format_args!("{name:<20} {used} of {limit}"))?,
+                _ => say(format_args!("{name:<20} {}", plain(used)))?,
+            }
+        }
+    }
+    let between = if csv { "," } else { "\t" };
+    say(DAY.join(between))?;
+    told["days"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .try_for_each(|day| say(DAY.map(|name| plain(&day[name])).join(between)))
+}
+
+fn ask(host: Host, one: &One, method: Method, what: &str, sent: Option<Value>) -> Result<Value> {
+    let path = format!("/v1/tenants/{}/{what}", one.id);
+    let settings = one.place.settings()?;
+    operate(host, &settings, async |operator| operator.ask(method, &path, sent).await)
+}

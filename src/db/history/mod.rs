@@ -1,0 +1,352 @@
+//! The past of a tenant's file: whole copies of it now and then (bases), and between them every change, a few seconds
+//! apart. It is written by the file's one writer, out of SQLite's log and before a checkpoint lets it be written over.
+//!
+//! In the folder `history/` beside the file: `N-TIME.base`, a copy that was begun when `N.log` was, and `N.log`, what
+//! was committed since. All that a `N.log` has is whole pages, so that it does no harm to write some of it once more.
+//! `closed` tells how the file was left: if it is another when it is opened again, somebody wrote past this, and the
+//! past has a gap there.
+
+mod rebuild;
+mod record;
+#[cfg(test)]
+mod tests;
+mod wal;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+
+use self::wal::Place;
+use super::layout::private_dir;
+use super::open::make_private;
+use super::pause;
+use crate::clock::Clock;
+use crate::config::HistorySettings;
+use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use rebuild::{Rebuilt, rebuild, windows};
+
+/// A base of an open file that is larger is only made when the file is closed: it would hold up its writes.
+const INLINE_BYTES: u64 = 64 * 1024 * 1024;
+/// Below this much of changes no new base is made for their sake.
+const CHANGES_MIN: u64 = 4 * 1024 * 1024;
+
+/// How a tenant's past is kept.
+#[derive(Clone)]
+pub(crate) struct Keep {
+    /// How finely, and for how long.
+    pub settings: HistorySettings,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
+}
+
+/// The past of one open file, as its writer adds to it.
+#[derive(Debug)]
+pub(crate) struct History {
+    keep: Keep,
+    folder: PathBuf,
+    file: PathBuf,
+    wal: PathBuf,
+    log: Option<record::Writer>,
+    number: u64,
+    place: Place,
+    /// Whether a base is there that the present log goes on from.
+    based: bool,
+    base_at: Instant,
+    shipped_at: Instant,
+    /// Something was committed since.
+    pending: bool,
+    /// It was told that it can't be kept at present.
+    told: bool,
+}
+
+impl History {
+    /// Takes up the past of `file`, which is open and whose log has not been copied back since. What a crash left
+    /// in the log is kept first.
+    pub(super) fn open(keep: &Keep, file: &Path, wal: &Path) -> Self {
+        let mut own = Self {
+            keep: keep.clone(),
+            folder: file.with_file_name("history"),
+            file: file.to_owned(),
+            wal: wal.to_owned(),
+            log: None,
+            number: 0,
+            place: Place::default(),
+            based: false,
+            base_at: Instant::now(),
+            shipped_at: Instant::now(),
+            // The migrations of its opening.
+            pending: true,
+            told: false,
+        };
+        let taken = own.take_up();
+        own.note(taken);
+        own
+    }
+
+    fn take_up(&mut self) -> io::Result<()> {
+        let all = numbers(&self.folder)?;
+        let Some(&last) = all.last() else { return Ok(()) };
+        self.number = last;
+        let based = bases(&self.folder)?.iter().any(|base| base.0 <= last);
+        if let Ok(told) = fs::read_to_string(self.folder.join("closed")) {
+            if told == state_of(&self.file)? {
+                // In order, and nothing has been kept since: if there is something in SQLite's log, all of it came after.
+                (self.log, self.based) = (Some(record::Writer::append(&log_of(&self.folder, last))?), based);
+                return self.ship_and_sync();
+            }
+            return self.gap();
+        }
+        // Not closed in order: then the log that SQLite left tells.
+        let (log, head) = record::Writer::reopen(&log_of(&self.folder, last))?;
+        let place = match head {
+            Some(head) => head.place,
+            // Nothing was committed since its base was made.
+            None => place_before(&self.folder, &all)?,
+        };
+        let follows = wal::salts(&self.wal)?.is_some_and(|salts| {
+            let [first, _] = place.salts;
+            salts == place.salts || salts[0] == first.wrapping_add(1)
+        });
+        if !follows {
+            return self.gap();
+        }
+        (self.log, self.place, self.based) = (Some(log), place, based);
+        self.ship_and_sync()
+    }
+
+    /// For SQLite's log is copied back next.
+    fn ship_and_sync(&mut self) -> io::Result<()> {
+        self.ship_now()?;
+        self.log.as_ref().map_or(Ok(()), record::Writer::sync)
+    }
+
+    fn gap(&mut self) -> io::Result<()> {
+        tracing::warn!("a tenant's file was written past its history: the past has a gap here");
+        self.begin(false)
+    }
+
+    /// Something was committed.
+    pub(super) fn committed(&mut self) {
+        self.pending = true;
+    }
+
+    /// When what was committed is to be kept at the latest, if something was.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.pending.then(|| self.keep.settings.every.saturating_sub(self.shipped_at.elapsed()))
+    }
+
+    /// Keeps what was committed, if it is time. `conn` is the file's writer, with no transaction open.
+    pub(super) fn ship_if_due(&mut self, conn: &Connection) {
+        if self.due().is_some_and(|left| left.is_zero()) {
+            self.ship(conn);
+        }
+    }
+
+    /// Keeps what was committed: before a checkpoint, for then SQLite may write over it.
+    pub(super) fn ship(&mut self, conn: &Connection) {
+        if !self.pending {
+            return;
+        }
+        let shipped = pause::on_disk(|| self.ship_now());
+        let shipped = shipped.and_then(|()| self.base_if_due(conn, false));
+        self.note(shipped);
+    }
+
+    /// What is kept so far is on the disk: before a checkpoint.
+    pub(super) fn sync(&mut self) {
+        let synced = self.log.as_ref().map_or(Ok(()), |log| pause::on_disk(|| log.sync()));
+        self.note(synced);
+    }
+
+    /// The last of it, before the file is closed. A base, if it is time for one.
+    pub(super) fn finish(&mut self, conn: &Connection) {
+        self.ship(conn);
+        if self.log.is_some() {
+            let based = self.base_if_due(conn, true);
+            self.note(based);
+        }
+        self.sync();
+    }
+
+    /// The file is closed, and as it is now it is found again.
+    pub(super) fn closed(self) {
+        if self.log.is_some() && !self.told {
+            let write = || fs::write(self.folder.join("closed"), state_of(&self.file)?);
+            if let Err(error) = write() {
+                tracing::warn!(%error, "a tenant's history has a gap from here on");
+            }
+        }
+    }
+
+    fn ship_now(&mut self) -> io::Result<()> {
+        (self.pending, self.shipped_at) = (false, Instant::now());
+        if self.log.is_none() {
+            if wal::salts(&self.wal)?.is_none() {
+                return Ok(());
+            }
+            private_dir(&self.folder)?;
+            self.begin(false)?;
+        }
+        let now = u64::try_from(self.keep.clock.unix_millis()).unwrap_or(0);
+        let log = self.log.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let closed = self.folder.join("closed");
+        self.place = wal::read(&self.wal, self.place, |part| {
+            // Before anything is kept that it does not know of.
+            let _ = fs::remove_file(&closed);
+            log.add(now, &part)
+        })?;
+        Ok(())
+    }
+
+    /// Begins the next file; `follows`: nothing was missed between the two.
+    fn begin(&mut self, follows: bool) -> io::Result<()> {
+        self.number += 1;
+        self.log = Some(record::Writer::create(&log_of(&self.folder, self.number), follows)?);
+        self.based &= follows;
+        let _ = fs::remove_file(self.folder.join("closed"));
+        Ok(())
+    }
+
+    fn base_if_due(&mut self, conn: &Connection, closing: bool) -> io::Result<()> {
+        let file = fs::metadata(&self.file)?.len();
+        let Some(changes) = self.log.as_ref().map(|log| log.bytes) else { return Ok(()) };
+        let old = self.base_at.elapsed() >= self.keep.settings.base_every;
+        let wanted = !self.based || changes > file.max(CHANGES_MIN) || (old && changes > 1_024);
+        // A large file waits for a moment at which nobody does; but not for ever, or a restore would never end.
+        let now = closing || file <= INLINE_BYTES || changes > 4 * file;
+        if wanted && now { self.base(conn) } else { Ok(()) }
+    }
+
+    fn base(&mut self, conn: &Connection) -> io::Result<()> {
+        self.begin(true)?;
+        let at_ms = self.keep.clock.unix_millis();
+        let base = self.folder.join(format!("{:08}-{at_ms}.base", self.number));
+        let draft = base.with_extension("new");
+        let _ = fs::remove_file(&draft);
+        let copied = pause::on_disk(|| -> Result<()> {
+            make_private(&draft)?;
+            let mut copy = Connection::open(&draft)?;
+            copy.pragma_update(None, "synchronous", "off")?;
+            Backup::new(conn, &mut copy)?.step(-1)?;
+            copy.pragma_update(None, "journal_mode", "delete")?;
+            copy.close().map_err(|(_, error)| error)?;
+            Ok(())
+        });
+        copied.map_err(|error| io::Error::other(error.chain()))?;
+        pause::on_disk(|| -> io::Result<()> {
+            File::open(&draft)?.sync_all()?;
+            fs::rename(&draft, &base)?;
+            File::open(&self.folder)?.sync_all()
+        })?;
+        (self.based, self.base_at) = (true, Instant::now());
+        self.let_go(u64::try_from(at_ms).unwrap_or(0))
+    }
+
+    /// Removes what is older, more or larger than is to be kept. The last base and what follows it stays.
+    fn let_go(&self, now_ms: u64) -> io::Result<()> {
+        let settings = &self.keep.settings;
+        let oldest = now_ms.saturating_sub(u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX));
+        loop {
+            let bases = bases(&self.folder)?;
+            let [first, second, ..] = &bases[..] else { return Ok(()) };
+            let bytes: u64 =
+                fs::read_dir(&self.folder)?.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
+            let most = settings.bytes.as_u64();
+            if second.1 >= oldest && bases.len() <= settings.bases && bytes <= most {
+                return Ok(());
+            }
+            fs::remove_file(base_of(&self.folder, *first))?;
+            for number in numbers(&self.folder)?.into_iter().filter(|number| *number < second.0) {
+                fs::remove_file(log_of(&self.folder, number))?;
+            }
+        }
+    }
+
+    /// It is not worth a call that fails: the log says so, once, and the past has a gap.
+    fn note(&mut self, done: io::Result<()>) {
+        if let Err(error) = done {
+            if !std::mem::replace(&mut self.told, true) {
+                tracing::error!(%error, "a tenant's history can't be kept: it can't be restored to times from now on");
+            }
+            // Begun anew with the next base, once the disk allows.
+            (self.log, self.based) = (None, false);
+        } else if self.log.is_some() {
+            self.told = false;
+        }
+    }
+}
+
+/// How far the log was read before the last of the files `all`, which has nothing in it.
+fn place_before(folder: &Path, all: &[u64]) -> io::Result<Place> {
+    for number in all.iter().rev() {
+        let mut log = record::Reader::open(&log_of(folder, *number))?;
+        let mut place = None;
+        while let Some(head) = log.skip()? {
+            place = if head.commits { Some(head.place) } else { place };
+        }
+        if place.is_some() || !log.follows {
+            return Ok(place.unwrap_or_default());
+        }
+    }
+    Ok(Place::default())
+}
+
+/// How a file that nobody has open looks from outside.
+fn state_of(file: &Path) -> io::Result<String> {
+    let file = fs::metadata(file)?;
+    Ok(format!("{} {} {}", file.len(), file.mtime(), file.mtime_nsec()))
+}
+
+fn log_of(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:08}.log"))
+}
+
+fn base_of(folder: &Path, (number, at_ms): (u64, u64)) -> PathBuf {
+    folder.join(format!("{number:08}-{at_ms}.base"))
+}
+
+/// The numbers of the logs there are, in order.
+fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut found = names(folder)?;
+    found.retain(|name| name.ends_with(".log"));
+    let mut numbers: Vec<u64> = found.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Number and time of the bases there are, in order.
+fn bases(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let read = |name: &String| {
+        let (number, at_ms) = name.strip_suffix(".base")?.split_once('-')?;
+        Some((number.parse().ok()?, at_ms.parse().ok()?))
+    };
+    let mut bases: Vec<_> = names(folder)?.iter().filter_map(read).collect();
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+fn unusable(error: io::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "a tenant's history can't be read").with_source(error)
+}

@@ -1,0 +1,249 @@
+//! Counts for Prometheus (`/metrics` of the admin listener). The number of series is bounded whatever anybody sends:
+//! no label holds a caller's words, and of tenants only those that do the most have a name (`tops`).
+//!
+//! The names are an interface: docs and alerts use them.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::{Error, Result};
+
+/// Seconds: from a call that only reads memory to one that its deadline cuts.
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// The host's counts, shared by all who have something to count.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<OfRequest, Counter>,
+    request_seconds: Histogram,
+    refused: Family<OfRefusal, Counter>,
+    gauges: Gauges,
+    tenant_requests: Family<OfTenant, Counter>,
+    tenant_refused: Family<OfTenant, Counter>,
+    tenant_sql_seconds: Family<OfTenant, Counter<f64, AtomicU64>>,
+    tenant_queue_seconds: Family<OfTenant, Counter<f64, AtomicU64>>,
+}
+
+#[derive(Debug, Default)]
+struct Gauges {
+    tenants: Gauge,
+    tenants_open: Gauge,
+    tenants_open_max: Gauge,
+    threads: Gauge,
+    fast_waiting: Gauge,
+    background_waiting: Gauge,
+    in_flight: Gauge,
+    resident_memory: Gauge,
+    open_files: Gauge,
+}
+
+/// What is read when somebody asks, and not counted as it happens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Levels {
+    /// Tenants in the catalog.
+    pub tenants: u64,
+    /// Of those, open.
+    pub tenants_open: u64,
+    /// How many may be open at once.
+    pub tenants_open_max: u64,
+    /// Threads for SQL.
+    pub threads: u64,
+    /// Jobs that wait for the fast lane.
+    pub fast_waiting: u64,
+    /// Jobs that wait in the background.
+    pub background_waiting: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRequest {
+    /// `2xx`, `3xx`, `4xx`, `5xx`.
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRefusal {
+    /// The bound's key under `[limits]`, or a word for the reason: of a fixed list in the program.
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTenant {
+    /// A tenant's name, or `_other` for all that have none here.
+    tenant: String,
+}
+
+/// What one tenant did since it was last asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Did {
+    /// Requests that reached it.
+    pub requests: u64,
+    /// Of those, turned away.
+    pub refused: u64,
+    /// Seconds of SQL.
+    pub sql_seconds: f64,
+    /// Seconds that its work waited for its turn.
+    pub queue_seconds: f64,
+}
+
+/// A request that is being answered.
+pub(crate) struct Answering(Gauge);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let (requests, refused) = (Family::default(), Family::default());
+        let request_seconds = Histogram::new(SECONDS);
+        let (tenant_requests, tenant_refused) = (Family::default(), Family::default());
+        let (tenant_sql_seconds, tenant_queue_seconds) = (Family::default(), Family::default());
+        let gauges = Gauges::default();
+        let mut registry = Registry::with_prefix("freehold");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", build);
+        registry.register("http_requests", "Answers on the public listener, by status", requests.clone());
+        let said = "From a request's first byte to its answer's head, public listener";
+        registry.register_with_unit("http_request_duration", said, Unit::Seconds, request_seconds.clone());
+        registry.register("refusals", "Requests that were refused, by the bound or the reason", refused.clone());
+        for (name, said, gauge) in [
+            ("tenants", "Tenants in the catalog", &gauges.tenants),
+            ("tenants_open", "Tenants whose file is open", &gauges.tenants_open),
+            ("tenants_open_max", "Tenants that may be open at once", &gauges.tenants_open_max),
+            ("sql_threads", "Threads for SQL", &gauges.threads),
+            ("sql_fast_waiting", "Jobs that wait for the fast lane", &gauges.fast_waiting),
+            ("sql_background_waiting", "Jobs that wait in the background", &gauges.background_waiting),
+            ("http_requests_in_flight", "Requests that are being answered", &gauges.in_flight),
+            ("open_files", "File descriptors of the process", &gauges.open_files),
+        ] {
+            registry.register(name, said, gauge.clone());
+        }
+        registry.register_with_unit(
+            "resident_memory",
+            "Memory of the process",
+            Unit::Bytes,
+            gauges.resident_memory.clone(),
+        );
+        let who = "of the tenants that do most; the others together are _other";
+        registry.register("tenant_requests", format!("Requests {who}"), tenant_requests.clone());
+        registry.register(
+            "tenant_refusals",
+            format!("Requests that the tenant's own bounds refused, {who}"),
+            tenant_refused.clone(),
+        );
+        let said = format!("Time in SQL {who}");
+        registry.register_with_unit("tenant_sql", said, Unit::Seconds, tenant_sql_seconds.clone());
+        let said = format!("Time that work waited for its turn, {who}");
+        registry.register_with_unit("tenant_queue", said, Unit::Seconds, tenant_queue_seconds.clone());
+        Self {
+            registry: Mutex::new(registry),
+            requests,
+            request_seconds,
+            refused,
+            gauges,
+            tenant_requests,
+            tenant_refused,
+            tenant_sql_seconds,
+            tenant_queue_seconds,
+        }
+    }
+}
+
+impl Metrics {
+    /// One answer on the public listener.
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
+        let status = match status / 100 {
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        self.requests.get_or_create(&OfRequest { status }).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// One more request is being answered, for as long as this is held.
+    pub(crate) fn answering(&self) -> Answering {
+        self.gauges.in_flight.inc();
+        Answering(self.gauges.in_flight.clone())
+    }
+
+    /// One refusal; `reason` is one of the program's own words.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&OfRefusal { reason }).inc();
+    }
+
+    /// Adds to the account of `tenant`.
+    pub(crate) fn tenant(&self, tenant: &str, did: Did) {
+        let of = OfTenant { tenant: tenant.to_owned() };
+        self.tenant_requests.get_or_create(&of).inc_by(did.requests);
+        self.tenant_refused.get_or_create(&of).inc_by(did.refused);
+        self.tenant_sql_seconds.get_or_create(&of).inc_by(did.sql_seconds);
+        self.tenant_queue_seconds.get_or_create(&of).inc_by(did.queue_seconds);
+    }
+
+    /// Tells `tenant` by name no longer.
+    pub(crate) fn forget(&self, tenant: &str) {
+        let of = OfTenant { tenant: tenant.to_owned() };
+        self.tenant_requests.remove(&of);
+        self.tenant_refused.remove(&of);
+        self.tenant_sql_seconds.remove(&of);
+        self.tenant_queue_seconds.remove(&of);
+    }
+
+    /// All of it, as Prometheus reads it (OpenMetrics text 1.0).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal): it can't be written.
+    pub(crate) fn told(&self, levels: Levels) -> Result<String> {
+        let set = |gauge: &Gauge, to: u64| {
+            gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
+        };
+        let Gauges { tenants, tenants_open, tenants_open_max, threads, fast_waiting, .. } = &self.gauges;
+        let Gauges { background_waiting, resident_memory, open_files, .. } = &self.gauges;
+        for (gauge, to) in [
+            (tenants, levels.tenants),
+            (tenants_open, levels.tenants_open),
+            (tenants_open_max, levels.tenants_open_max),
+            (threads, levels.threads),
+            (fast_waiting, levels.fast_waiting),
+            (background_waiting, levels.background_waiting),
+            (resident_memory, memory()),
+            (open_files, files()),
+        ] {
+            set(gauge, to);
+        }
+        let mut text = String::new();
+        let failed = |error| Error::internal("the metrics can't be written").with_source(error);
+        encode(&mut text, &self.registry()).map_err(failed)?;
+        Ok(text)
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of this process, in bytes; 0 where the system does not tell (proc(5)).
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1_024
+}
+
+fn files() -> u64 {
+    std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64)
+}
