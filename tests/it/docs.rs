@@ -213,7 +213,7 @@ fn alerts_and_panels_are_on_metrics_that_there_are() {
     for path in ["deploy/prometheus/freehold.rules.yml", "deploy/grafana/freehold.json"] {
         for rest in read(path).split("freehold_").skip(1) {
             let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-            let name = name.strip_suffix("_total").or(name.strip_suffix("_bucket")).unwrap_or(&name);
+            let name = name.strip_suffix("_total").or_else(|| name.strip_suffix("_bucket")).unwrap_or(&name);
             asked.insert(format!("freehold_{name}"));
         }
     }
