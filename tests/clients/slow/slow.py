@@ -26,6 +26,8 @@ CALLS = 400
 HEAD, SILENT, BODY, STALL = (2, 2, 4, 3) if HURRIED else (15, 10, 30, 30)
 # What letting go of all of them may take beyond the bound: a busy machine does it in turn.
 SLACK = 15
+# The end of a client whom nobody lets go.
+PATIENCE = 120
 BYTES_EACH, BYTES_MORE = 128 << 10, 64 << 20
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -85,9 +87,11 @@ def memory(pid):
             return int(line.split()[1]) << 10
 
 
-async def slow(address, first, then, read):
+async def slow(number, address, first, then, read):
     """One slow client: what it says at first, what it says each second, whether it reads. Returns how long it lasted."""
     host, port = address.split(":")
+    # A thousand a second: of more at once than the system's queue holds, some would believe to be connected and not be.
+    await asyncio.sleep(number / 1000)
     begun = time.monotonic()
     plain = socket.socket()
     plain.setblocking(False)
@@ -102,13 +106,13 @@ async def slow(address, first, then, read):
     try:
         writer.write(first)
         ended = asyncio.ensure_future(reader.read(-1) if read else asyncio.sleep(600))
-        while not ended.done():
+        while not ended.done() and time.monotonic() - begun < PATIENCE:
             await asyncio.wait([ended], timeout=1)
             if then and not ended.done():
                 writer.write(then)
                 if not read:
                     await asyncio.wait_for(writer.drain(), 300)
-        ended.result()
+        ended.done() and ended.result()
     except (OSError, asyncio.TimeoutError):
         pass
     finally:
@@ -122,7 +126,7 @@ def crowd(address, kind, lasted):
     """In a process of its own: what it costs is not the other's time."""
 
     async def all_of_them():
-        return await asyncio.gather(*(slow(address, *kind) for _ in range(COUNT)))
+        return await asyncio.gather(*(slow(number, address, *kind) for number in range(COUNT)))
 
     lasted.put(max(asyncio.run(all_of_them())))
 
@@ -156,7 +160,7 @@ def main():
                 lasted = context.Queue()
                 crowding = context.Process(target=crowd, args=(address, acts, lasted))
                 crowding.start()
-                time.sleep(2 if HURRIED else 4)
+                time.sleep(COUNT / 1000 + (1 if HURRIED else 3))
                 beside, during = p99(address, other), memory(server.pid)
                 longest = lasted.get(timeout=600)
                 crowding.join()
