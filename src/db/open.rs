@@ -80,6 +80,9 @@ impl Database {
             // What a crash left in the log, before it is copied back.
             history = settings.history.as_ref().map(|keep| History::open(keep, &path, &wal_of(&path)));
             take_in_log(&conn, &wal_of(&path))?;
+            if let Some(history) = &history {
+                history.settled();
+            }
             owners.into_iter().try_for_each(|owner| owner.apply(&mut conn))?;
             Result::<Connection>::Ok(conn)
         })?;

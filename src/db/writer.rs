@@ -99,6 +99,9 @@ impl Writer {
             let emptied = emptied.map_err(Error::from);
             self.broken |= emptied.as_ref().err().is_some_and(is_disk_failure);
             self.forgotten = !emptied.unwrap_or(false);
+            if let (false, Some(history)) = (self.forgotten, &self.history) {
+                history.settled();
+            }
             return;
         }
         let bytes = fs::metadata(&self.wal).map_or(0, |wal| wal.len());
@@ -128,7 +131,12 @@ impl Writer {
             self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
         });
         match emptied.map_err(Error::from) {
-            Ok(true) => self.forced_from = FORCED_FROM,
+            Ok(true) => {
+                self.forced_from = FORCED_FROM;
+                if let Some(history) = &self.history {
+                    history.settled();
+                }
+            }
             Ok(false) => self.forced_from = bytes.saturating_mul(2),
             Err(error) => {
                 self.broken |= is_disk_failure(&error);
@@ -190,7 +198,7 @@ impl Writer {
             self.conn.close().map_err(|(_, error)| error.into())
         });
         if let (Ok(()), Some(history)) = (&closed, history) {
-            history.closed();
+            history.settled();
         }
         closed
     }

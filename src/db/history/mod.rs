@@ -182,8 +182,8 @@ impl History {
         self.sync();
     }
 
-    /// The file is closed, and as it is now it is found again.
-    pub(super) fn closed(self) {
+    /// Everything is kept and SQLite's log is empty: as the file is now it is found again, closed in order or not.
+    pub(super) fn settled(&self) {
         if self.log.is_some() && !self.told {
             let write = || fs::write(self.folder.join("closed"), state_of(&self.file)?);
             if let Err(error) = write() {
