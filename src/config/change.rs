@@ -135,6 +135,8 @@ mod tests {
         (other.connections.max, other.connections.in_flight) = (1, 1);
         (other.tenants.resident_max, other.limits.mailbox) = (1, 1);
         other.limits.class.insert("gold".to_owned(), Overrides::default().with("mailbox", 8));
+        other.admin_listen = Some(other.listen);
+        other.admin_token_file = Some(std::path::PathBuf::from("admin.token").into());
         other.tls.cert_file = Some(std::path::PathBuf::from("cert.pem").into());
         other
     }

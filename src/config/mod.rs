@@ -47,10 +47,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where operators' programs ask and Prometheus scrapes: on this machine alone, with the token of
     /// `admin_token_file`. Unset: only on the socket `admin.sock` in the data directory, which is its owner's.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_listen: Option<SocketAddr>,
     /// The token of `admin_listen`, 0600; made when it is not there. Unset: `keys/admin.token` in the data directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_token_file: Option<RelativePathBuf>,
     /// The folder that holds everything: the catalog, the keys and a folder per tenant.
     pub data_dir: RelativePathBuf,
