@@ -31,6 +31,11 @@ use support::table::Table;
 use support::tokens::{Signer, Unread};
 use support::{Done, bare_rmcp, noise, residents, sessions, tools};
 
+/// The binary's own, for both sides.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const TENANTS: usize = 64;
 const CONNECTIONS: usize = 16;
 /// Set for a server that takes every token unread.

@@ -6,6 +6,11 @@ use freehold::Host;
 use rmcp::ServerHandler;
 use rmcp::model::{Implementation, ServerCapabilities, ServerConfig};
 
+/// Gives back to the system what closed tenants and quiet sessions leave: glibc's keeps most of it.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Adds nothing to the built-in tools but what they are for.
 struct Bare;
 
