@@ -165,8 +165,8 @@ async fn an_answer_that_is_not_taken_holds_its_place() {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a small window");
     let mut unread = socket.connect(host.address).await.expect("a connection");
-    // More than both kernels keep.
-    let large = host.call("SELECT printf('%.*c', 900000, 'x')").repeat(20);
+    // More than both kernels keep, even if most of them find the place taken by one of the small calls below.
+    let large = host.call("SELECT printf('%.*c', 900000, 'x')").repeat(100);
     unread.write_all(large.as_bytes()).await.expect("sent");
     let small = host.call("SELECT 7").replacen("\r\nAuth", "\r\nConnection: close\r\nAuth", 1);
     // Calls that run one after the other leave moments between them; one that waits for its client leaves none.
