@@ -22,6 +22,7 @@ impl Admin {
                 threads: load.threads as u64,
                 fast_waiting: load.fast_waiting as u64,
                 background_waiting: load.background_waiting as u64,
+                stuck: parts.executor.stuck().now as u64,
             })
         })
         .await
@@ -45,11 +46,12 @@ impl Admin {
                     "in_background": open.as_ref().is_some_and(|open| open.tenant.is_in_debt()),
                 })
             });
-            let load = parts.executor.load();
+            let (load, stuck) = (parts.executor.load(), parts.executor.stuck());
             Ok(json!({
                 "tenants": told.collect::<Vec<_>>(),
                 "open": parts.tenants.count(),
                 "threads": load.threads, "fast_waiting": load.fast_waiting, "background_waiting": load.background_waiting,
+                "stuck": { "now": stuck.now, "longest_ms": u64::try_from(stuck.longest.as_millis()).unwrap_or(u64::MAX), "total": stuck.total },
             }))
         })
         .await

@@ -43,6 +43,7 @@ struct Gauges {
     threads: Gauge,
     fast_waiting: Gauge,
     background_waiting: Gauge,
+    stuck: Gauge,
     in_flight: Gauge,
     resident_memory: Gauge,
     open_files: Gauge,
@@ -63,6 +64,8 @@ pub(crate) struct Levels {
     pub fast_waiting: u64,
     /// Jobs that wait in the background.
     pub background_waiting: u64,
+    /// Statements in one step for a second or more, which nothing can interrupt.
+    pub stuck: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -126,6 +129,7 @@ impl Default for Metrics {
             ("sql_threads", "Threads for SQL", &gauges.threads),
             ("sql_fast_waiting", "Jobs that wait for the fast lane", &gauges.fast_waiting),
             ("sql_background_waiting", "Jobs that wait in the background", &gauges.background_waiting),
+            ("sql_stuck", "Statements in one step for a second or more", &gauges.stuck),
             ("http_requests_in_flight", "Requests that are being answered", &gauges.in_flight),
             ("open_files", "File descriptors of the process", &gauges.open_files),
         ] {
@@ -213,7 +217,7 @@ impl Metrics {
             gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
         };
         let Gauges { tenants, tenants_open, tenants_open_max, threads, fast_waiting, .. } = &self.gauges;
-        let Gauges { background_waiting, resident_memory, open_files, .. } = &self.gauges;
+        let Gauges { background_waiting, stuck, resident_memory, open_files, .. } = &self.gauges;
         for (gauge, to) in [
             (tenants, levels.tenants),
             (tenants_open, levels.tenants_open),
@@ -221,6 +225,7 @@ impl Metrics {
             (threads, levels.threads),
             (fast_waiting, levels.fast_waiting),
             (background_waiting, levels.background_waiting),
+            (stuck, levels.stuck),
             (resident_memory, memory()),
             (open_files, files()),
         ] {

@@ -37,7 +37,6 @@ impl Default for Executor {
 
 impl Executor {
     /// The statements that nothing can interrupt.
-    #[expect(dead_code, reason = "the operator's listener tells it")]
     pub(crate) fn stuck(&self) -> Stuck {
         self.0.stuck()
     }
