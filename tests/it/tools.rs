@@ -53,6 +53,10 @@ async fn every_tool_says_what_it_takes_and_gives_and_does() {
 
         assert_eq!(tool["inputSchema"]["additionalProperties"], false, "{name}: an unknown argument is a mistake");
         assert_eq!(tool["outputSchema"]["type"], "object", "{name}");
+        for schema in [&tool["inputSchema"], &tool["outputSchema"]] {
+            let plain = schema["properties"].as_object().into_iter().flatten().find(|(_, one)| !one.is_object());
+            assert!(plain.is_none(), "{name}: {plain:?}: the TypeScript SDK 1.x takes no `true` for a schema");
+        }
         let hints = &tool["annotations"];
         assert!(hints["title"].is_string(), "{name}");
         assert_eq!(hints["openWorldHint"], false, "{name}");

@@ -58,6 +58,7 @@ pub(super) struct Reminder {
     /// When it is due next, in UTC.
     due_at: String,
     message: String,
+    /// As it was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Value>,
     /// How it repeats.
@@ -89,6 +90,7 @@ pub(super) struct Message {
     /// The id of the reminder.
     reminder: i64,
     message: String,
+    /// As it was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Value>,
     /// When it was due, in UTC.

@@ -135,7 +135,8 @@ async def database(agent: Agent) -> None:
     count = await agent.call("sql_query", sql="SELECT count(*) FROM customer")
     check(count["rows"] == [[7]], "all or nothing")
     schema = await agent.call("sql_schema")
-    check(schema["tables"][0]["rows"] == 7, f"the schema counts: {schema}")
+    rows = {table["name"]: table["rows"] for table in schema["tables"]}
+    check(rows["customer"] == 7, f"the schema counts: {schema}")
     for sql in ("ATTACH 'x' AS y", "PRAGMA journal_mode = off", "SELECT * FROM _fh_meta", "DELETE FROM customer"):
         await agent.refused("sql_query", None, sql=sql)
 
