@@ -185,6 +185,24 @@ async fn an_answer_that_is_not_taken_holds_its_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_comes_before_the_body_keeps_the_connection_or_says_that_it_ends() {
+    let host = Listening::start(|_| {}).await;
+    // Without a token nobody waits for a body.
+    let head = |length: usize| host.head("POST /mcp", &format!("Content-Length: {length}\r\n"));
+    let mut stream = host.connect().await;
+    for _ in 0..2 {
+        stream.write_all(head(100).as_bytes()).await.expect("sent");
+        stream.write_all(&[b' '; 100]).await.expect("sent");
+        assert_eq!(status(&mut stream).await, "HTTP/1.1 401 Unauthorized");
+    }
+    for length in [100, 1_000_000] {
+        let said = host.exchange(head(length).as_bytes()).await.to_ascii_lowercase();
+        assert!(said.starts_with("http/1.1 401") && said.contains("\r\nconnection: close\r\n"), "{said}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_counted_and_places_come_back() {
     let host = Listening::start(|settings| settings.connections.max = 2).await;
     let healthy = host.head("GET /healthz", "");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::pace::{Pace, PacedBody, PacedIo, STREAM, StreamPace};
+use super::whole::WholeBody;
 use crate::config::ConnectionSettings;
 use crate::drain::Drain;
 
@@ -97,14 +98,18 @@ impl Server {
             let (turn, drain) = (requests.request(request.version()), drain.clone());
             // An old connection ends with an answer, and so does every one once stopping is near. Ended between two,
             // it would take a request with it that is on its way, and a balancer would say 502. HTTP/2 has a farewell
-            // of its own.
+            // of its own. A refusal that did not read its request's body ends a connection too.
             let is_old = old_at.is_some_and(|old_at| old_at <= Instant::now());
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = routes.borrow().clone().call(request.map(Body::new));
+            let (head, body) = request.into_parts();
+            // Who waits to be invited to send its body is not.
+            let waits = !head.headers.contains_key(EXPECT);
+            let (body, rest) = WholeBody::new(body);
+            let answer = routes.borrow().clone().call(Request::from_parts(head, Body::new(body)));
             async move {
                 let Ok(answer) = answer.await;
                 let mut answer = answer.map(|body| PacedBody::new(body, turn));
-                if is_http1 && (is_old || drain.is_announced()) {
+                if is_http1 && (is_old || drain.is_announced() || !rest.is_read(waits).await) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(answer)

@@ -7,6 +7,7 @@ mod connection;
 mod pace;
 mod proxied;
 mod tls;
+mod whole;
 
 use std::io;
 use std::net::SocketAddr;
