@@ -109,7 +109,7 @@ impl Server {
             async move {
                 let Ok(answer) = answer.await;
                 let mut answer = answer.map(|body| PacedBody::new(body, turn));
-                if is_http1 && (is_old || drain.is_announced() || !rest.is_read(waits).await) {
+                if is_http1 && (is_old || drain.is_announced() || !rest.came(waits).await) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(answer)

@@ -42,7 +42,7 @@ impl Drop for WholeBody {
 
 impl Rest {
     /// Whether the connection can go on: all of the body came. Asked to `wait`, also if it comes soon and is small.
-    pub(super) async fn is_read(self, wait: bool) -> bool {
+    pub(super) async fn came(self, wait: bool) -> bool {
         let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut body) = left else { return true };
         if !wait || body.size_hint().lower() > REST_BYTES {

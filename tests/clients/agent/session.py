@@ -257,10 +257,12 @@ async def full(agent: Agent) -> None:
 
 async def hurry(agent: Agent) -> None:
     agent.section("Too many calls at once")
-    for _ in range(200):
+    for _ in range(20):
         if agent.hurried:
             break
-        await agent._call("kv_get", {"key": "k"})
+        async with anyio.create_task_group() as tg:
+            for _ in range(60):
+                tg.start_soon(agent._call, "kv_get", {"key": "k"})
     agent.lines.append(f"```\n✗ {agent.hurried}\n```\n")
     await anyio.sleep(0.5)
 
