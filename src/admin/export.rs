@@ -128,30 +128,21 @@ impl Admin {
 
     /// Gives a tenant that is arriving its file, and opens it once, so that what can't be served is never there.
     async fn settle(&self, tenant: &TenantId, copied: Result<Staged>) -> Result<Value> {
-        let id = tenant.clone();
-        let put = match copied {
-            Ok(staged) => {
-                self.run(move |parts| {
-                    staged.put(&parts.dir, &id)?;
-                    // Before anybody can call it: a reminder that comes along must wake it.
-                    match present::first_reminder(&look_into(&parts.dir, &id)?)? {
-                        Some(at) => parts.wakes.no_later_than(&id, at),
-                        None => Ok(()),
-                    }
-                })
-                .await
-            }
-            Err(error) => Err(error),
+        let opened = async {
+            let staged = copied?;
+            let id = tenant.clone();
+            self.run(move |parts| {
+                staged.put(&parts.dir, &id)?;
+                // Before anybody can call it: a reminder that comes along must wake it.
+                if let Some(at) = present::first_reminder(&look_into(&parts.dir, &id)?)? {
+                    parts.wakes.no_later_than(&id, at)?;
+                }
+                parts.catalog.arrived(&id)
+            })
+            .await?;
+            self.0.tenants.get(tenant).await.map(drop)
         };
-        let id = tenant.clone();
-        let arrived = match put {
-            Ok(()) => self.run(move |parts| parts.catalog.arrived(&id)).await,
-            Err(error) => Err(error),
-        };
-        let opened = match arrived {
-            Ok(()) => self.0.tenants.get(tenant).await.map(drop),
-            Err(error) => Err(error),
-        };
+        let opened = opened.await;
         let id = tenant.clone();
         if let Err(error) = opened {
             self.0.tenants.close_now(tenant).await;

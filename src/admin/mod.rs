@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Gate;
 use crate::catalog::{Catalog, Wakes};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::db::{DataDir, Migrations, Staging};
 use crate::error::{Error, ErrorKind, Result};
@@ -127,7 +127,7 @@ impl Admin {
     }
 
     fn record(&self, event: &'static str, told: Value) {
-        self.0.audit.record(SystemClock.now(), event, told);
+        self.0.audit.record(self.0.clock.now(), event, told);
     }
 
     fn record_of(&self, event: &'static str, tenant: &TenantId) {

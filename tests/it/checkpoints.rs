@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::events::Events;
 use crate::support::process::{Server, call as call_at, must, run};
+use crate::support::token::ByName;
 use crate::support::wire::{Ask, LEGACY, Session, rpc};
 use crate::support::{Plain, content, numbers, plain, refusal, soon, tree};
 
@@ -411,18 +412,6 @@ async fn a_damaged_checkpoint_changes_nothing() {
         }
     }
     host.close().await;
-}
-
-/// Lets any token be a tenant of its name.
-struct ByName;
-
-impl freehold::Authenticate for ByName {
-    fn authenticate<'a>(&'a self, token: &'a str) -> freehold::Verdict<'a> {
-        let named = freehold::TenantId::parse(token).map(|tenant| {
-            freehold::Principal::new(tenant, "test".to_owned(), "test".to_owned(), freehold::Scopes::all(), None)
-        });
-        Box::pin(std::future::ready(named))
-    }
 }
 
 /// A program that has grown a table since then.

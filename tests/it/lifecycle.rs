@@ -47,15 +47,21 @@ fn integrity(conn: &Connection) -> String {
     conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict")
 }
 
+/// A running host whose tenant `a` has two rows.
+fn with_rows(data: &Path) -> Server {
+    must(data, &["key", "generate"]);
+    must(data, &["tenant", "create", "a"]);
+    let of_a = token(data, "a");
+    let server = Server::start(data, &[]);
+    write(&server, &of_a, &["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2)"]);
+    server
+}
+
 #[test]
 fn the_same_commands_work_on_a_running_host_and_on_a_stopped_one() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("data");
-    must(&data, &["key", "generate"]);
-    must(&data, &["tenant", "create", "a"]);
-    let of_a = token(&data, "a");
-    let server = Server::start(&data, &[]);
-    write(&server, &of_a, &["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2)"]);
+    let server = with_rows(&data);
     let mut server = Some(server);
     for (round, running) in [(0, true), (1, false)] {
         if !running {
@@ -310,11 +316,7 @@ async fn a_fork_shares_no_session_and_no_reminder() {
 fn usage_is_told_by_day() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("data");
-    must(&data, &["key", "generate"]);
-    must(&data, &["tenant", "create", "a"]);
-    let of_a = token(&data, "a");
-    let server = Server::start(&data, &[]);
-    write(&server, &of_a, &["CREATE TABLE t (n INTEGER)", "INSERT INTO t VALUES (1), (2)"]);
+    let server = with_rows(&data);
     assert!(server.terminate().success());
     let server = Server::start(&data, &[]);
     let told: Value = serde_json::from_str(&must(&data, &["tenant", "usage", "a", "--json"])).expect("JSON");

@@ -10,6 +10,7 @@ use freehold::{Error, Host, Pack, Settings, TestHost};
 use serde_json::{Value, json};
 
 use crate::support::process::{Server, call, must};
+use crate::support::token::ByName;
 use crate::support::{PATIENCE, Plain, content, plain, refusal, start, tree};
 
 /// When a test's clock begins to stand.
@@ -229,18 +230,6 @@ async fn the_program_hears_of_each_until_it_takes_it() {
         BTreeMap::from([("good".into(), 1), ("late".into(), 3), ("never".into(), 7)])
     );
     host.close().await;
-}
-
-/// Lets any token be a tenant of its name: what is tried here is not who calls.
-struct ByName;
-
-impl freehold::Authenticate for ByName {
-    fn authenticate<'a>(&'a self, token: &'a str) -> freehold::Verdict<'a> {
-        let named = freehold::TenantId::parse(token).map(|tenant| {
-            freehold::Principal::new(tenant, "test".to_owned(), "test".to_owned(), freehold::Scopes::all(), None)
-        });
-        Box::pin(std::future::ready(named))
-    }
 }
 
 /// `each` reminders for each of `tenants`, due over `over` from `ahead` on, with few tenants open: each comes

@@ -94,3 +94,15 @@ pub(crate) fn shared_secret(secret: &[u8], header: &Value, claims: &Value) -> St
 pub(crate) fn message(header: &Value, payload: &str) -> String {
     format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(payload))
 }
+
+/// Lets any token be a tenant of its name: for where what is tried is not who calls.
+pub(crate) struct ByName;
+
+impl freehold::Authenticate for ByName {
+    fn authenticate<'a>(&'a self, token: &'a str) -> freehold::Verdict<'a> {
+        let named = freehold::TenantId::parse(token).map(|tenant| {
+            freehold::Principal::new(tenant, "test".to_owned(), "test".to_owned(), freehold::Scopes::all(), None)
+        });
+        Box::pin(std::future::ready(named))
+    }
+}
