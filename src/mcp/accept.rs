@@ -24,13 +24,14 @@ pub(super) enum Reads {
     Anything,
     /// Of a stream the answers alone: one message, or a list of them if it asked with a list.
     Json { list: bool },
+    /// Nothing that there is: rmcp refuses it.
+    Nothing,
 }
 
 /// Names both types in `headers` for a client that takes what it will get.
 pub(super) fn widen(method: &Method, headers: &mut HeaderMap, waits_for_news: bool, list: bool) -> Reads {
     let (json, events) = (takes(headers, JSON), takes(headers, EVENTS));
     match (json, events) {
-        // Whatever is not served, rmcp refuses.
         _ if *method == Method::GET && events => {
             headers.insert(ACCEPT, HeaderValue::from_static(EVENTS));
             Reads::Anything
@@ -44,7 +45,7 @@ pub(super) fn widen(method: &Method, headers: &mut HeaderMap, waits_for_news: bo
             headers.insert(ACCEPT, BOTH);
             Reads::Json { list }
         }
-        _ => Reads::Anything,
+        _ => Reads::Nothing,
     }
 }
 

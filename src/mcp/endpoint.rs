@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept;
+use super::accept::{self, Reads};
+use super::direct::Call;
 use super::handler::TenantHandler;
 use super::sessions::{Batch, TenantSessions, no_such_session};
 use super::weight::{Scales, Weight};
@@ -173,14 +174,22 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
         Box::pin(async move {
             let caller = request.extensions().get::<Principal>().cloned();
             let caller = caller.ok_or_else(|| Error::internal("a request without a principal"))?;
+            let weight = Weight::on(&self.scales);
+            request.extensions_mut().insert(weight.clone());
+            if let Some(call) = Call::of(&request, |tool| self.handler.get_tool(tool)) {
+                let reads = accept::widen(&Method::POST, request.headers_mut(), false, false);
+                if reads != Reads::Nothing {
+                    let (parts, _) = request.into_parts();
+                    let serving = call.serve(Arc::clone(&self.handler), parts, &self.stop);
+                    return accept::fold(weight.carry(Box::pin(serving)).await?, reads).await;
+                }
+            }
             let ends = (request.method() == Method::DELETE).then(|| session_id(request.headers())).flatten();
             let waits = waits_for_news(request.method(), request.headers());
             let listens = waits.then(|| self.listening.token());
             let batch = self.batch(&mut request, &caller)?;
             let method = request.method().clone();
             let reads = accept::widen(&method, request.headers_mut(), waits, batch.is_some());
-            let weight = Weight::on(&self.scales);
-            request.extensions_mut().insert(weight.clone());
             let serving = weight.carry(Box::pin(self.service.handle(request.map(Full::new))));
             let mut answer = self.sessions.serving(caller.clone(), batch, serving).await?;
             if let (Some(id), true) = (ends, answer.status().is_success()) {

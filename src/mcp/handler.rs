@@ -236,7 +236,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
             let seat = seated!(self, request, context, request.arguments.is_some());
             context.extensions.insert(self.tasks.clone());
             let answer = seat.settle(guarded(ended.clone(), self.call(request, context)).await);
-            begun.end(&self.tenant, ended.is_cancelled(), &answer);
+            begun.end(ended.is_cancelled(), &answer);
             weight.weigh(&answer).await;
             answer
         })

@@ -17,9 +17,10 @@ const ARGUMENTS_BYTES: usize = 4_096;
 /// Of a tool's name, in bytes: a caller may send any.
 const TOOL_BYTES: usize = 128;
 
-/// A call that has begun.
+/// A call that has begun. One that falls before its end was cancelled: its caller is gone.
 pub(super) struct Begun {
-    call: Call,
+    tenant: Handle,
+    call: Option<Call>,
     at: Instant,
 }
 
@@ -45,16 +46,17 @@ pub(super) fn begin(tenant: &Handle, caller: &Tenant, parts: Option<&Parts>, req
         outcome: String::new(),
         missed: 0,
     };
-    Begun { call, at: Instant::now() }
+    Begun { tenant: tenant.clone(), call: Some(call), at: Instant::now() }
 }
 
 impl Begun {
     /// Keeps it with what came of it.
-    pub(super) fn end(self, tenant: &Handle, cancelled: bool, answer: &Result<CallToolResponse, ErrorData>) {
-        let Self { mut call, at } = self;
-        call.duration_us = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
+    pub(super) fn end(mut self, cancelled: bool, answer: &Result<CallToolResponse, ErrorData>) {
+        if cancelled {
+            return;
+        }
+        let Some(mut call) = self.call.take() else { return };
         match answer {
-            _ if cancelled => "cancelled".clone_into(&mut call.outcome),
             Err(error) => call.outcome = format!("error {}", error.code.0),
             Ok(CallToolResponse::Complete(result)) => {
                 call.outcome = outcome(result);
@@ -64,7 +66,21 @@ impl Begun {
             Ok(CallToolResponse::InputRequired(_)) => "asked".clone_into(&mut call.outcome),
             Ok(_) => "task".clone_into(&mut call.outcome),
         }
-        tenant.record(call);
+        self.record(call);
+    }
+
+    fn record(&self, mut call: Call) {
+        call.duration_us = u64::try_from(self.at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.tenant.record(call);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(mut call) = self.call.take() {
+            "cancelled".clone_into(&mut call.outcome);
+            self.record(call);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod accept;
 mod access;
 mod context;
+mod direct;
 mod endpoint;
 mod guard;
 mod handler;

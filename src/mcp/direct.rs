@@ -1,0 +1,280 @@
+//! The short way of the call that agents make most: a `tools/call` of 2026-07-28 with nothing odd about it, handed to
+//! the handler where it is read. rmcp's own way gives each request a service with three queues and two tasks, and
+//! writes its body out again to compare it with its headers; what it would refuse goes that way still, to be
+//! refused in its words. This file knows no tenant and no token.
+
+use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientJsonRpcMessage, ClientRequest, ErrorCode,
+    Implementation, InitializeRequestParams, JsonObject, JsonRpcVersion2_0, ProtocolVersion, RequestId,
+    RequestMetaObject, ServerJsonRpcMessage, Tool,
+};
+use rmcp::service::{RequestContext, RunningService, serve_directly_with_ct};
+use rmcp::transport::Transport;
+use rmcp::{Peer, RoleServer, ServerHandler, Service};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::endpoint::Answer;
+use crate::error::{Error, ErrorKind, Result};
+
+const METHOD: &str = "tools/call";
+/// How a header names what is not plain text (SEP-2243): rmcp decodes it.
+const ENCODED: &str = "=?";
+/// The annotation of a parameter that a header repeats (SEP-2243): rmcp compares them.
+const IN_HEADER: &str = "x-mcp-header";
+/// What a tool tells before its answer waits here for its reader, and the tool with it.
+const TOLD: usize = 16;
+/// A quiet stream says so, or what is in between takes it for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+type Called = Pin<Box<dyn Future<Output = ServerJsonRpcMessage> + Send>>;
+
+/// A call as it stands in a body. A field that is not known here may mean something to rmcp.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    #[serde(rename = "jsonrpc")]
+    _jsonrpc: JsonRpcVersion2_0,
+    id: RequestId,
+    #[serde(rename = "method")]
+    _method: CallMethod,
+    params: CallToolRequestParams,
+}
+
+#[derive(Deserialize)]
+enum CallMethod {
+    #[serde(rename = "tools/call")]
+    Call,
+}
+
+/// A call that may go the short way.
+pub(super) struct Call {
+    id: RequestId,
+    meta: RequestMetaObject,
+    params: CallToolRequestParams,
+}
+
+impl Call {
+    /// The call in `request`, if it is one and rmcp would find no fault with it: its headers say what its body says
+    /// (SEP-2243), and its `_meta` has all that a request without a session needs (SEP-2575).
+    pub(super) fn of(request: &Request<Bytes>, described: impl FnOnce(&str) -> Option<Tool>) -> Option<Self> {
+        let headers = request.headers();
+        let modern = &ProtocolVersion::V_2026_07_28;
+        if request.method() != Method::POST
+            || only(headers, "mcp-method")? != METHOD
+            || only(headers, "mcp-protocol-version")? != modern.as_str()
+        {
+            return None;
+        }
+        let Message { id, mut params, .. } = serde_json::from_slice(request.body()).ok()?;
+        let meta = params.meta.take()?;
+        let name = only(headers, "mcp-name")?;
+        let whole = meta.protocol_version().as_ref() == Some(modern) && meta.missing_required_keys(modern).is_empty();
+        let annotated = || described(&params.name).is_some_and(|tool| mentions(&tool.input_schema, IN_HEADER));
+        (whole && name == params.name && !name.starts_with(ENCODED) && !annotated()).then(|| Self { id, meta, params })
+    }
+
+    /// Has `handler` answer it: in JSON, or where it tells of something first, in a stream. A caller who leaves ends
+    /// the call.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: `stop` came before anything was said.
+    pub(super) async fn serve<S: ServerHandler>(
+        self,
+        handler: Arc<S>,
+        parts: Parts,
+        stop: &CancellationToken,
+    ) -> Result<Answer> {
+        let ended = CancellationToken::new();
+        let (sender, mut told) = mpsc::channel(TOLD);
+        // Falls with this future, and ends the call then.
+        let line = line(sender.clone(), ended.clone());
+        let mut called = self.call(handler, parts, line.peer().clone(), ended.clone());
+        let (first, called) = tokio::select! {
+            biased;
+            first = told.recv() => (first, called),
+            answer = &mut called => match told.try_recv() {
+                Ok(first) => (Some(first), Box::pin(ready(answer)) as Called),
+                Err(_) => return json(&answer),
+            },
+            () = stop.cancelled() => (None, called),
+        };
+        let stopping = || Error::new(ErrorKind::Unavailable, "this tenant is being closed: send the request again");
+        let first = first.ok_or_else(|| stopping().with_retry_after(Duration::from_secs(1)))?;
+        // From here on it is told in a stream, whose reader may be slow: the tool must not stand still with it.
+        tokio::spawn(async move {
+            // That the reader has gone ends the call; then nobody is left to hear of it.
+            let _ = sender.send(called.await).await;
+            drop(line);
+        });
+        Ok(events(first, told, stop.child_token(), ended.drop_guard()))
+    }
+
+    fn call<S: ServerHandler>(
+        self,
+        handler: Arc<S>,
+        parts: Parts,
+        peer: Peer<RoleServer>,
+        ended: CancellationToken,
+    ) -> Called {
+        let Self { id, meta, params } = self;
+        let mut context = RequestContext::new(id.clone(), peer);
+        (context.ct, context.meta) = (ended, meta);
+        context.extensions.insert(parts);
+        Box::pin(async move {
+            let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+            match handler.handle_request(request, context).await {
+                Ok(result) => ServerJsonRpcMessage::response(result, id),
+                Err(error) => ServerJsonRpcMessage::error(error, Some(id)),
+            }
+        })
+    }
+}
+
+/// The one value of a header, if it is text.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+/// Whether `key` stands anywhere in `schema`: more than rmcp looks at, and what is too much goes rmcp's way.
+fn mentions(schema: &JsonObject, key: &str) -> bool {
+    fn within(value: &serde_json::Value, key: &str) -> bool {
+        match value {
+            serde_json::Value::Object(map) => mentions(map, key),
+            serde_json::Value::Array(list) => list.iter().any(|one| within(one, key)),
+            _ => false,
+        }
+    }
+    schema.contains_key(key) || schema.values().any(|value| within(value, key))
+}
+
+/// A peer of rmcp's for one call: what is sent to it comes out of the other end of `sender`. One for each call, for a
+/// handler may keep its peer, and what it sends later must not reach another's answer.
+fn line(sender: mpsc::Sender<ServerJsonRpcMessage>, ended: CancellationToken) -> RunningService<RoleServer, Nobody> {
+    let client = InitializeRequestParams::new(ClientCapabilities::default(), Implementation::default())
+        .with_protocol_version(ProtocolVersion::V_2026_07_28);
+    serve_directly_with_ct(Nobody, Line(sender), Some(client), ended)
+}
+
+/// Nothing comes in by a [`Line`].
+struct Nobody;
+
+impl ServerHandler for Nobody {}
+
+struct Line(mpsc::Sender<ServerJsonRpcMessage>);
+
+impl Transport<RoleServer> for Line {
+    type Error = mpsc::error::SendError<ServerJsonRpcMessage>;
+
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = std::result::Result<(), Self::Error>> + Send + 'static {
+        let sender = self.0.clone();
+        async move { sender.send(message).await }
+    }
+
+    fn receive(&mut self) -> impl Future<Output = Option<ClientJsonRpcMessage>> + Send {
+        std::future::pending()
+    }
+
+    fn close(&mut self) -> impl Future<Output = std::result::Result<(), Self::Error>> + Send {
+        ready(Ok(()))
+    }
+}
+
+fn written(message: &ServerJsonRpcMessage) -> Result<Vec<u8>> {
+    serde_json::to_vec(message)
+        .map_err(|error| Error::internal("an answer can't be written").with_source(error.to_string()))
+}
+
+/// The statuses that 2026-07-28 gives to refusals; whatever else a tool says is an answer.
+fn status(message: &ServerJsonRpcMessage) -> StatusCode {
+    match message {
+        ServerJsonRpcMessage::Error(refused) => match refused.error.code {
+            ErrorCode::UNSUPPORTED_PROTOCOL_VERSION
+            | ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY
+            | ErrorCode::HEADER_MISMATCH => StatusCode::BAD_REQUEST,
+            ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
+            _ => StatusCode::OK,
+        },
+        _ => StatusCode::OK,
+    }
+}
+
+fn json(message: &ServerJsonRpcMessage) -> Result<Answer> {
+    let mut answer = Response::new(Full::new(Bytes::from(written(message)?)).boxed());
+    *answer.status_mut() = status(message);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(answer)
+}
+
+/// What a stream still owns: its end is the call's.
+struct Open {
+    next: Option<ServerJsonRpcMessage>,
+    told: mpsc::Receiver<ServerJsonRpcMessage>,
+    stop: CancellationToken,
+    quiet: Pin<Box<Sleep>>,
+    _guard: DropGuard,
+}
+
+impl Open {
+    /// The next event, or `None` after the answer.
+    async fn event(&mut self) -> Option<Bytes> {
+        let message = match self.next.take() {
+            Some(message) => message,
+            None => tokio::select! {
+                message = self.told.recv() => message?,
+                () = self.stop.cancelled() => return None,
+                () = &mut self.quiet => {
+                    self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
+                    return Some(Bytes::from_static(b":\n\n"));
+                }
+            },
+        };
+        self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
+        if !matches!(message, ServerJsonRpcMessage::Notification(_)) {
+            self.told.close();
+        }
+        let mut event = b"data: ".to_vec();
+        event.extend(written(&message).ok()?);
+        event.extend(b"\n\n");
+        Some(event.into())
+    }
+}
+
+fn events(
+    first: ServerJsonRpcMessage,
+    told: mpsc::Receiver<ServerJsonRpcMessage>,
+    stop: CancellationToken,
+    guard: DropGuard,
+) -> Answer {
+    let quiet = Box::pin(tokio::time::sleep(KEEP_ALIVE));
+    let open = Open { next: Some(first), told, stop, quiet, _guard: guard };
+    let events = stream::unfold(open, async |mut open| {
+        let event = open.event().await?;
+        Some((Ok::<_, Infallible>(Frame::data(event)), open))
+    });
+    let mut answer = Response::new(BodyExt::boxed(StreamBody::new(events)));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
