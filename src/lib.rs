@@ -137,9 +137,9 @@ pub use auth::{Authenticate, Principal, Scope, Scopes, Verdict};
 pub use clock::HeldClock;
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    AddressBlock, AllowedOrigin, Arguments, AuditSettings, AuthSettings, Class, ConnectionSettings, CorsSettings,
-    Durability, HistorySettings, IssuerSettings, JournalSettings, Limits, LogFilter, Origin, Overrides, Pack,
-    PublicUrl, Settings, TenantMap, TenantSettings, TlsSettings,
+    AddressBlock, AllowedOrigin, Arguments, AuditSettings, AuthSettings, Class, CollectorUrl, ConnectionSettings,
+    CorsSettings, Durability, HistorySettings, IssuerSettings, JournalSettings, Limits, LogFilter, Origin, Overrides,
+    Pack, PublicUrl, Ratio, Settings, TenantMap, TenantSettings, TlsSettings, TracesSettings,
 };
 pub use db::{Bookmark, Checkpoint, CheckpointKind, Migration, Restored};
 pub use drain::Drain;

@@ -45,6 +45,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
         ],
         "the protocol is mcp's business",
     ),
+    ("opentelemetry", &["telemetry/"], "what a span says is decided in one place"),
     ("jsonwebtoken", &["auth/"], "no one below the edge sees a token"),
     (
         "rusqlite",

@@ -124,6 +124,7 @@ async fn http(host: Host, mut settings: Settings, dev: bool, reload: Reload) -> 
         }
     };
     let service = started?;
+    service.takes_global_spans();
     // A first try has it where a browser finds it too.
     let any = dev.then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     // Before it is told that it listens: a command may be the first to ask.
@@ -167,10 +168,13 @@ async fn stdio(host: Host, settings: Settings, tenant: Option<TenantId>) -> Resu
         Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
         _ => {}
     }
+    // Its socket alone: standard output is the protocol's, and a port's address could be told nowhere.
+    let admin = AdminListener::start(&service, None).await?;
     let served = tokio::select! {
         served = service.serve_stdio(&tenant) => served,
         () = stop => Ok(()),
     };
     service.close().await;
+    drop(admin);
     served
 }

@@ -18,6 +18,7 @@ pub(crate) const AT_START: &[&str] = &[
     "trusted_proxies",
     "tls.",
     "audit.",
+    "traces.",
     "connections.max",
     "connections.per_address",
     "connections.header_deadline",
@@ -55,7 +56,7 @@ impl Settings {
         let mut kept = next.clone();
         (kept.listen, kept.data_dir, kept.wait_for_lock) = (self.listen, self.data_dir.clone(), self.wait_for_lock);
         (kept.behind_proxy, kept.trusted_proxies) = (self.behind_proxy, self.trusted_proxies.clone());
-        (kept.tls, kept.audit) = (self.tls.clone(), self.audit.clone());
+        (kept.tls, kept.audit, kept.traces) = (self.tls.clone(), self.audit.clone(), self.traces.clone());
         (kept.admin_listen, kept.admin_token_file) = (self.admin_listen, self.admin_token_file.clone());
         let (new, old) = (&mut kept.connections, &self.connections);
         (new.max, new.per_address, new.handshakes) = (old.max, old.per_address, old.handshakes);
@@ -137,6 +138,7 @@ mod tests {
         other.limits.class.insert("gold".to_owned(), Overrides::default().with("mailbox", 8));
         other.admin_listen = Some(other.listen);
         other.admin_token_file = Some(std::path::PathBuf::from("admin.token").into());
+        (other.traces.follow_callers, other.traces.queue) = (false, 1);
         other.tls.cert_file = Some(std::path::PathBuf::from("cert.pem").into());
         other
     }

@@ -118,6 +118,7 @@ impl Settings {
         if self.tenants.resident_max == 0 {
             return Err(Error::invalid("tenants.resident_max is 0: no tenant could ever be served"));
         }
+        self.traces.check()?;
         self.auth.check()
     }
 }

@@ -14,6 +14,7 @@ mod log_filter;
 mod origin;
 mod public_url;
 mod tenant_map;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub use log_filter::LogFilter;
 pub use origin::{AllowedOrigin, Origin};
 pub use public_url::PublicUrl;
 pub use tenant_map::TenantMap;
+pub use traces::{CollectorUrl, Ratio, TracesSettings};
 
 /// Everything that an operator can set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -77,6 +79,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Which events are logged: a level, and levels of parts of the program.
     pub log: LogFilter,
+    /// Where traces of requests go.
+    pub traces: TracesSettings,
     /// What is recorded of callers and operators.
     pub audit: AuditSettings,
     /// How tenants come to be and how many are open.
@@ -107,6 +111,7 @@ impl Default for Settings {
             packs: vec![Pack::Sql, Pack::Kv, Pack::Memory, Pack::Reminders, Pack::Itself],
             auth: AuthSettings::default(),
             log: LogFilter::default(),
+            traces: TracesSettings::default(),
             audit: AuditSettings::default(),
             tenants: TenantSettings::default(),
             history: HistorySettings::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -25,12 +26,15 @@ use crate::http::{Desk, Door, Edge};
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted, Scales};
 use crate::packs::Packs;
-use crate::telemetry::{Audit, Metrics};
+use crate::telemetry::{Audit, Metrics, Traces};
 use crate::tenant::{Executor, Handle, Registry, Surroundings, Tops};
 
 /// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
 /// every thread.
 const OPENING_AT_ONCE: usize = 16;
+/// How long the last spans may take to their collector.
+const SPANS_WITHIN: Duration = Duration::from_secs(5);
+
 /// A host that runs. Dropping it closes nothing: call [`Service::close`].
 pub struct Service {
     pub(super) host: Host,
@@ -44,6 +48,7 @@ pub struct Service {
     recipe: Arc<RwLock<Arc<Recipe>>>,
     pub(super) dir: DataDir,
     metrics: Arc<Metrics>,
+    traces: Traces,
     admin: Admin,
     /// Gone once the host is closed.
     scheduler: Mutex<Option<AbortOnDropHandle<()>>>,
@@ -56,8 +61,9 @@ struct Current {
 }
 
 impl Current {
-    fn of(settings: Settings, metrics: &Arc<Metrics>) -> Self {
-        Self { door: Arc::new(Door::new(&settings, Arc::clone(metrics))), settings: Arc::new(settings) }
+    fn of(settings: Settings, metrics: &Arc<Metrics>, traces: &Traces) -> Self {
+        let door = Door::new(&settings, Arc::clone(metrics), traces.clone());
+        Self { door: Arc::new(door), settings: Arc::new(settings) }
     }
 }
 
@@ -90,6 +96,9 @@ impl Service {
         let staging = Staging::start(&dir)?;
         finish_unfinished(&dir, &catalog, &host.clock)?;
         let metrics = Arc::new(Metrics::default());
+        // Nobody asks by HTTP there, and what is asked so has spans.
+        let traces =
+            if stdio { Traces::default() } else { Traces::start(&settings.traces, &metrics, Arc::clone(&host.clock))? };
         let tops = Tops::new(Arc::clone(&metrics));
         // What is nobody's statement has an account of its own.
         let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
@@ -99,7 +108,7 @@ impl Service {
         let recipe = Arc::new(RwLock::new(Arc::new(Recipe::of(&host, settings, &dir, stdio)?)));
         let wakes = Arc::new(Wakes::open(&dir)?);
         let tenants = registry(&host, settings, &dir, &callers, (&wakes, &tops), Arc::clone(&recipe))?;
-        let current = Current::of(settings.clone(), &metrics);
+        let current = Current::of(settings.clone(), &metrics, &traces);
         let admin = Admin::new(admin::Parts {
             dir: dir.clone(),
             catalog: Arc::clone(&callers.catalog),
@@ -118,7 +127,22 @@ impl Service {
             state: admin::State::default(),
         });
         let (current, scheduler) = (RwLock::new(current), Mutex::default());
-        Ok(Self { host, callers, gate, tenants, clock, audit, drain, current, recipe, dir, metrics, admin, scheduler })
+        Ok(Self {
+            host,
+            callers,
+            gate,
+            tenants,
+            clock,
+            audit,
+            drain,
+            current,
+            recipe,
+            dir,
+            metrics,
+            traces,
+            admin,
+            scheduler,
+        })
     }
 
     fn scheduler(&self) -> Scheduler {
@@ -152,7 +176,7 @@ impl Service {
     pub(super) fn take_up(&self, settings: Settings, recipe: Recipe) {
         share_memory(settings.tenants.statements_bytes.as_u64());
         *self.recipe.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(recipe);
-        let current = Current::of(settings, &self.metrics);
+        let current = Current::of(settings, &self.metrics, &self.traces);
         self.admin.take_up(Arc::clone(&current.settings));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
@@ -163,6 +187,11 @@ impl Service {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let Current { settings, door } = &*current;
         Edge::new(gate, self.tenants.clone(), self.drain.clone(), clock, Arc::clone(door), audit, settings).router()
+    }
+
+    /// Has spans that tools make themselves go where the host's go: of a process that is this host's alone.
+    pub(crate) fn takes_global_spans(&self) {
+        self.traces.take_globals();
     }
 
     /// How stopping is told.
@@ -212,7 +241,9 @@ impl Service {
             // It ends by itself, for stopping has begun; what it was doing does not matter any more.
             let _ = scheduler.await;
         }
-        if timeout(close_deadline, self.tenants.close_all()).await.is_err() {
+        let spans = self.traces.close(close_deadline.min(SPANS_WITHIN));
+        let (closed, ()) = tokio::join!(timeout(close_deadline, self.tenants.close_all()), spans);
+        if closed.is_err() {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "some tenants' files did not close within connections.close_deadline: what was acknowledged is in \

@@ -1,12 +1,14 @@
 //! Whether a tenant may have this request now: its rate, then its place among what the tenant has under way.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::request::Parts;
 
 use crate::auth::Principal;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::telemetry::{Step, Trace};
 use crate::tenant::{Handle, Place, Running, Stream};
 
 const SESSION_ID: &str = "mcp-session-id";
@@ -58,14 +60,21 @@ pub(super) fn admit(
 
 impl Admitted {
     /// Waits for its turn, now that its body is here and says whether it asks for an answer.
-    pub(super) async fn begin(self, is_call: bool) -> Result<Held> {
+    pub(super) async fn begin(self, is_call: bool, trace: Option<&Trace>) -> Result<Held> {
         let what = match self {
             Self::News(stream) => What::News { _stream: stream },
             Self::Call(place) => match place.try_run() {
                 Ok(running) => What::Call { _running: running },
                 // All that run may be waiting for just this.
                 Err(place) if !is_call => What::Aside { _place: place },
-                Err(place) => What::Call { _running: place.run().await? },
+                Err(place) => {
+                    let begun = Instant::now();
+                    let running = place.run().await?;
+                    if let Some(trace) = trace {
+                        trace.step(Step::Admission, begun, Instant::now());
+                    }
+                    What::Call { _running: running }
+                }
             },
         };
         Ok(Held { _what: Arc::new(what) })

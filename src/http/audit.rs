@@ -1,18 +1,22 @@
 //! What the audit log is told of a request: who, from where, what was asked, and how it ended.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::response::Response;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::request_id::RequestId;
+use super::request_log::Caller;
+use super::trace::Traced;
 use crate::auth::{InsufficientScope, Principal, Rejected};
 use crate::error::{Error, ErrorKind};
 use crate::telemetry::{Audit, Metrics};
-use crate::tenant::Handle;
+use crate::tenant::{Handle, Meter};
 
 /// As much of a word out of a request as a record should hold.
 const WORD_BYTES_MAX: usize = 128;
@@ -30,6 +34,12 @@ pub(super) struct Seen {
     pub(super) bytes: usize,
     /// Whose it is, once it is known and open.
     pub(super) tenant: Option<Handle>,
+    /// What it has cost, once its body is here.
+    pub(super) spent: Option<Arc<Meter>>,
+    /// Whether its answer is a stream that ends with it.
+    pub(super) streams: bool,
+    /// Its span, where there are any.
+    pub(super) traced: Option<Box<Traced>>,
 }
 
 impl Seen {
@@ -38,10 +48,10 @@ impl Seen {
         Self { client, agent: agent(&head.headers), ..Self::default() }
     }
 
-    /// Counts a refusal: in all, and to the tenant whose own bound it was.
-    pub(super) fn count(&self, metrics: &Metrics, error: &Error) {
+    /// Counts a refusal: in all, and to the tenant whose own bound it was, and to its trace.
+    pub(super) fn count(&mut self, metrics: &Metrics, error: &Error, id: RequestId) {
         let bound = error.bound().map(|bound| bound.name);
-        metrics.refused(bound.or_else(|| error.reason()).unwrap_or_else(|| match error.kind() {
+        let why = bound.or_else(|| error.reason()).unwrap_or_else(|| match error.kind() {
             ErrorKind::Invalid => "invalid",
             ErrorKind::Unauthenticated => "unauthenticated",
             ErrorKind::Forbidden => "forbidden",
@@ -50,10 +60,26 @@ impl Seen {
             ErrorKind::Limit | ErrorKind::Busy => "busy",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Internal => "internal",
-        }));
+        });
+        metrics.refused(why);
         if let (Some(tenant), Some(bound)) = (&self.tenant, bound) {
             tenant.meter().refused(bound);
         }
+        if let (Some(tenant), Some(traced)) = (&self.tenant, &mut self.traced) {
+            let trace = traced.refused(tenant, id, why);
+            self.spent.get_or_insert_with(|| Arc::new(Meter::of(trace)));
+        }
+    }
+
+    /// Leaves in `answer` what the log line and the trace tell of it.
+    pub(super) fn leave(&self, answer: &mut Response) {
+        let Some(caller) = &self.caller else { return };
+        if let Some(traced) = &self.traced {
+            traced.answered(answer.status());
+        }
+        let (tenant, tool) = (caller.tenant().clone(), self.tool.clone());
+        let spent = self.spent.clone().unwrap_or_default();
+        answer.extensions_mut().insert(Caller { tenant, tool, spent, streams: self.streams });
     }
 
     /// Tells `audit` of a refusal for want of a right, of the others only if it takes calls.

@@ -27,7 +27,7 @@ use super::request_log::Line;
 use super::respond::{panicked, refuse, turned_away};
 use crate::config::{AddressBlock, Settings};
 use crate::error::{Error, ErrorKind, Result};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// nginx holds an event stream back until it has a buffer full, unless the answer says this.
@@ -46,10 +46,11 @@ pub(crate) struct Door {
     answer_deadline: Duration,
     secure: bool,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 impl Door {
-    pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(settings: &Settings, metrics: Arc<Metrics>, traces: Traces) -> Self {
         let connections = &settings.connections;
         Self {
             guard: Guard::new(settings),
@@ -59,12 +60,18 @@ impl Door {
             answer_deadline: connections.answer_deadline,
             secure: settings.speaks_tls(),
             metrics,
+            traces,
         }
     }
 
     /// What is counted.
     pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Where spans go.
+    pub(super) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Awaits an answer from behind the door, if there is room and while there is time for it.
@@ -108,8 +115,8 @@ impl Door {
             }
         };
         let answered = AssertUnwindSafe(answering).catch_unwind().await;
-        let mut answer = answered.unwrap_or_else(|_| panicked(id));
-        self.metrics.answered(answer.status().as_u16(), line.end(&answer));
+        let (mut answer, took) = line.end(answered.unwrap_or_else(|_| panicked(id)));
+        self.metrics.answered(answer.status().as_u16(), took);
         leave(answer.headers_mut(), place, readers, id, self.secure);
         answer
     }

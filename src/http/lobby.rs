@@ -17,6 +17,7 @@ use super::door::Door;
 use super::respond::refuse;
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind};
+use crate::telemetry::Traces;
 
 /// How soon a caller whom there was no room to keep may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -40,7 +41,7 @@ struct Parts {
 pub(crate) fn lobby(settings: &Settings, leaves: watch::Receiver<bool>, routes: watch::Receiver<Router>) -> Router {
     let room_for = settings.connections.in_flight;
     let parts = Parts {
-        door: Door::new(settings, Arc::default()),
+        door: Door::new(settings, Arc::default(), Traces::default()),
         leaves,
         routes,
         room: Semaphore::new(room_for.min(Semaphore::MAX_PERMITS)),

@@ -21,6 +21,7 @@ mod request_log;
 mod respond;
 mod route;
 mod scope;
+mod trace;
 mod until;
 mod well_known;
 

@@ -1,11 +1,13 @@
-//! One event per request.
+//! One event per request: whose it was, what it asked for, what it cost and how it ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
 use http::{Method, Uri};
+use http_body_util::BodyExt;
 
 use super::client::ClientAddr;
 use super::request_id::RequestId;
@@ -22,9 +24,11 @@ pub(super) struct Caller {
     pub(super) tool: Option<String>,
     /// What the request has cost until its answer's head is ready.
     pub(super) spent: Arc<Meter>,
+    /// Whether the answer is a stream that ends with the call: until then nobody knows what it costs.
+    pub(super) streams: bool,
 }
 
-/// A request's line in the log, written when the answer's head is ready.
+/// A request's line in the log, written when it is answered.
 pub(super) struct Line {
     id: RequestId,
     begun: Instant,
@@ -38,27 +42,56 @@ impl Line {
         Self { id, begun: Instant::now(), method: head.method.clone(), uri: head.uri.clone(), client }
     }
 
-    /// Writes it and tells how long the request took.
-    pub(super) fn end(self, answer: &Response) -> Duration {
+    /// Writes it, or has the answer's end write it, and tells how long it took to the answer's head.
+    pub(super) fn end(self, mut answer: Response) -> (Response, Duration) {
         let took = self.begun.elapsed();
-        let caller = answer.extensions().get::<Caller>();
+        let status = answer.status().as_u16();
+        let (caller, cause) = (answer.extensions_mut().remove::<Caller>(), answer.extensions_mut().remove::<Cause>());
+        let streams = caller.as_ref().is_some_and(|caller| caller.streams);
+        let ending = Ending { line: self, status, caller, cause };
+        if !streams {
+            return (answer, took);
+        }
+        let answer = answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _ = &ending;
+                frame
+            }))
+        });
+        (answer, took)
+    }
+}
+
+/// What is left to be said. It is when this is dropped.
+struct Ending {
+    line: Line,
+    status: u16,
+    caller: Option<Caller>,
+    cause: Option<Cause>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Self { line, status, caller, cause } = self;
+        let took = line.begun.elapsed();
+        let caller = caller.as_ref();
         let spent = caller.map(|caller| caller.spent.read());
         tracing::info!(
-            request.id = self.id.as_str(),
-            http.method = self.method.as_str(),
+            request.id = line.id.as_str(),
+            http.method = line.method.as_str(),
             // The path alone: a query may hold a token that somebody put there by mistake.
-            http.path = shortened(self.uri.path()),
-            http.status = answer.status().as_u16(),
-            client.address = self.client.map(|client| tracing::field::display(client.0)),
+            http.path = shortened(line.uri.path()),
+            http.status = *status,
+            client.address = line.client.map(|client| tracing::field::display(client.0)),
             tenant.id = caller.map(|caller| caller.tenant.as_str()),
+            trace_id = caller.and_then(|caller| Some(tracing::field::display(caller.spent.trace()?.id()))),
             tool = caller.and_then(|caller| caller.tool.as_deref()),
             queue.wait_us = spent.map(|spent| spent.queue_us),
             sql_us = spent.map(|spent| spent.sql_us),
-            cause = answer.extensions().get::<Cause>().map(|cause| cause.0.as_str()),
+            cause = cause.as_ref().map(|cause| cause.0.as_str()),
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "request"
         );
-        took
     }
 }
 

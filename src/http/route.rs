@@ -20,9 +20,9 @@ use super::client::ClientAddr;
 use super::door::enter;
 use super::pieces::Pieces;
 use super::request_id::RequestId;
-use super::request_log::Caller;
 use super::respond::{is_json, no_such_method, no_such_path, said_again, wrong_type};
 use super::scope::Wanted;
+use super::trace::Traced;
 use super::until::Until;
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,15 +36,17 @@ pub(super) async fn mcp(State(edge): State<Edge>, request: Request) -> Response 
     let answer = async |id, request: Request| {
         let (begun, mut seen) = (Instant::now(), Seen::default());
         let parts = &edge.0;
-        match serve(&edge, id, request, &mut seen).await {
-            Ok(answer) => {
+        match serve(&edge, id, request, &mut seen, begun.into_std()).await {
+            Ok(mut answer) => {
                 seen.served(&parts.audit, parts.clock.now(), answer.status(), begun.elapsed(), id);
+                seen.leave(&mut answer);
                 answer
             }
             Err(error) => {
-                seen.count(parts.door.metrics(), &error);
-                let answer = parts.challenges.answer(&error, id);
+                seen.count(parts.door.metrics(), &error, id);
+                let mut answer = parts.challenges.answer(&error, id);
                 seen.refused(&parts.audit, parts.clock.now(), &error, answer.status(), id);
+                seen.leave(&mut answer);
                 answer
             }
         }
@@ -62,17 +64,23 @@ pub(super) async fn otherwise(State(edge): State<Edge>, request: Request) -> Res
     enter(&edge, request, async |id, _| no_such_method(id)).await
 }
 
-async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) -> Result<Response> {
+async fn serve(
+    edge: &Edge,
+    id: RequestId,
+    request: Request,
+    seen: &mut Seen,
+    begun: std::time::Instant,
+) -> Result<Response> {
     let parts = &edge.0;
     let (mut head, body) = request.into_parts();
     let in_flight = parts.drain.enter().ok_or_else(stopping)?;
     let client = head.extensions.get::<ClientAddr>().map(|client| client.0);
     *seen = Seen::of(&head, client);
+    seen.traced = Traced::of(parts.door.traces(), &head, begun);
     let principal = authenticate(&parts.gate, &parts.failures, &mut head, seen).await?;
     seen.caller = Some(principal.clone());
     let tenant = parts.tenants.get(principal.tenant()).await?;
     let waits_for_news = waits_for_news(&head.method, &head.headers);
-    let spent = Arc::new(Meter::default());
     seen.tenant = Some(tenant.tenant.clone());
     tenant.tenant.meter().request();
     let admitted = admit(&tenant.tenant, &principal, &head, waits_for_news, &*parts.clock)?;
@@ -83,7 +91,6 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
         // In the one spelling that everybody behind here knows.
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    head.extensions.insert(Arc::clone(&spent));
     head.extensions.insert(principal.clone());
     // What is kept of a call bears the id of its answer.
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -92,11 +99,19 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
     let body = collect(&head.headers, body, tenant.tenant.limits()).await?;
     seen.bytes = body.len();
     let wanted = Wanted::all(&body)?;
+    if let Some(traced) = &mut seen.traced {
+        let has = |tool: &str| tenant.endpoint.scope_of(tool).is_some();
+        traced.begin(&tenant.tenant, id, (&body, &wanted), has);
+    }
+    let trace = seen.traced.as_ref().and_then(|traced| traced.trace()).cloned();
+    let spent = Arc::new(Meter::of(trace.clone()));
+    seen.spent = Some(Arc::clone(&spent));
+    head.extensions.insert(spent);
     for wanted in &wanted {
         (seen.method, seen.tool) = (wanted.method().map(word), wanted.tool().map(word));
         wanted.check(&principal, |tool| tenant.endpoint.scope_of(tool))?;
     }
-    let held = admitted.begin(Wanted::any_call(&wanted, &body)).await?;
+    let held = admitted.begin(Wanted::any_call(&wanted, &body), trace.as_ref()).await?;
     head.extensions.insert(held.clone());
     let in_flight = Arc::new(in_flight);
     if !waits_for_news {
@@ -104,22 +119,20 @@ async fn serve(edge: &Edge, id: RequestId, request: Request, seen: &mut Seen) ->
         head.extensions.insert(Arc::clone(&in_flight));
     }
     let answer = tenant.endpoint.handle(Request::from_parts(head, body.clone())).await?;
-    let principal_tenant = principal.tenant().clone();
     let status = answer.status();
-    let mut answer = if status.is_client_error() || status.is_server_error() {
+    Ok(if status.is_client_error() || status.is_server_error() {
         said_again(answer, &body, id).await
     } else if is_stream(&answer) {
         // An answer keeps its tenant open until it ends, and the process waits for it. A stream of notifications
         // ends with its tenant: who only listens keeps no file open.
-        let held = (held, (!waits_for_news).then_some((tenant, in_flight)));
+        seen.streams = !waits_for_news;
+        let open = (!waits_for_news).then(|| (tenant, in_flight, trace.map(|trace| trace.hold())));
+        let held = (held, open);
         let end = Arc::clone(&parts.gate).ended(principal);
         answer.map(|body| Body::new(Until::new(Body::new(body), held, end)))
     } else {
         answer.map(|body| Body::new(Pieces::new(Body::new(body), held)))
-    };
-    let tool = seen.tool.clone();
-    answer.extensions_mut().insert(Caller { tenant: principal_tenant, tool, spent });
-    Ok(answer)
+    })
 }
 
 fn is_stream<B>(answer: &http::Response<B>) -> bool {

@@ -25,7 +25,7 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{ErrorData, ServerHandler};
 
 use super::endpoint::EndpointSettings;
-use super::guard::{guarded, with_host};
+use super::guard::{Guard, guarded, with_host};
 use super::sessions::TenantSessions;
 use super::subscriptions::{Subscriptions, allowed, session_of};
 use super::weight::Weight;
@@ -142,7 +142,7 @@ macro_rules! hand_on {
         fn $method(&self, request: $request, mut context: Cx) -> Answering<'_, $answer> {
             Box::pin(async move {
                 self.bind(&mut context)?;
-                    let answer = guarded(context.ct.clone(), self.server.$method(request, context)).await;
+                    let answer = guarded(Guard::of(&context), self.server.$method(request, context)).await;
                 $(let answer = answer.map(|mut listed| { listed.cache_scope = Some(CacheScope::$private); listed });)?
                 answer
             })
@@ -170,7 +170,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn subscribe(&self, request: SubscribeRequestParams, mut context: Cx) -> Answering<'_, ()> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
+            let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), Guard::of(&context));
             allowed(guarded(ended, self.server.subscribe(request, context)).await)?;
             self.watch(session, &uri, true).await
         })
@@ -179,7 +179,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn unsubscribe(&self, request: UnsubscribeRequestParams, mut context: Cx) -> Answering<'_, ()> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), context.ct.clone());
+            let (uri, session, ended) = (request.uri.clone(), session_of(&context.extensions), Guard::of(&context));
             allowed(guarded(ended, self.server.unsubscribe(request, context)).await)?;
             self.watch(session, &uri, false).await
         })
@@ -193,7 +193,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         Box::pin(async move {
             self.bind(&mut context)?;
             let ours = self.negotiate_initialize(&request)?;
-            let mut answer = guarded(context.ct.clone(), self.server.initialize(request, context)).await?;
+            let mut answer = guarded(Guard::of(&context), self.server.initialize(request, context)).await?;
             answer.protocol_version = ours.protocol_version;
             answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
             Ok(answer)
@@ -203,7 +203,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn discover(&self, mut context: Cx) -> Answering<'_, DiscoverResult> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let mut answer = guarded(context.ct.clone(), self.server.discover(context)).await?;
+            let mut answer = guarded(Guard::of(&context), self.server.discover(context)).await?;
             answer.supported_versions = self.supported_protocol_versions().into_owned();
             answer.capabilities = with_host(answer.capabilities, !self.packs.is_empty());
             answer.cache_scope = CacheScope::Private;
@@ -230,12 +230,12 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
             self.bind(&mut context)?;
             let scope = self.scope_of(&request.name);
             access::permit(&self.server, &self.tenant, &request.name, scope, &mut context).await?;
-            let (ended, weight) = (context.ct.clone(), Weight::of(context.extensions.get::<Parts>()));
+            let (ended, weight) = (Guard::of(&context), Weight::of(context.extensions.get::<Parts>()));
             let begun =
                 journal::begin(&self.tenant, &self.bound(&context)?, context.extensions.get::<Parts>(), &request);
             let seat = seated!(self, request, context, request.arguments.is_some());
             context.extensions.insert(self.tasks.clone());
-            let answer = seat.settle(guarded(ended.clone(), self.call(request, context)).await);
+            let answer = ended.told(seat.settle(guarded(ended.clone(), self.call(request, context)).await));
             begun.end(ended.is_cancelled(), &answer);
             weight.weigh(&answer).await;
             answer
@@ -245,7 +245,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn get_task(&self, request: GetTaskParams, mut context: Cx) -> Answering<'_, GetTaskResult> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+            let (caller, ended) = (self.asker(&context)?, Guard::of(&context));
             let theirs = guarded(ended, self.server.get_task(request.clone(), context));
             tasks::get(&self.tasks, &caller, &request.task_id, theirs).await
         })
@@ -254,7 +254,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn update_task(&self, request: UpdateTaskParams, mut context: Cx) -> Answering<'_, ()> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+            let (caller, ended) = (self.asker(&context)?, Guard::of(&context));
             let theirs = guarded(ended, self.server.update_task(request.clone(), context));
             tasks::update(&self.tasks, &caller, request, theirs).await
         })
@@ -263,7 +263,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn cancel_task(&self, request: CancelTaskParams, mut context: Cx) -> Answering<'_, ()> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let (caller, ended) = (self.asker(&context)?, context.ct.clone());
+            let (caller, ended) = (self.asker(&context)?, Guard::of(&context));
             let theirs = guarded(ended, self.server.cancel_task(request.clone(), context));
             tasks::cancel(&self.tasks, &caller, &request.task_id, theirs).await
         })
@@ -272,7 +272,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn get_prompt(&self, request: GetPromptRequestParams, mut context: Cx) -> Answering<'_, GetPromptResponse> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let ended = context.ct.clone();
+            let ended = Guard::of(&context);
             let seat = seated!(self, request, context, request.arguments.is_some());
             seat.settle(guarded(ended, self.server.get_prompt(request, context)).await)
         })
@@ -285,7 +285,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     ) -> Answering<'_, ReadResourceResponse> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let ended = context.ct.clone();
+            let ended = Guard::of(&context);
             if self.packs.answers(&request.uri) {
                 let tenant = self.bound(&context)?;
                 return guarded(ended, resources::read(&self.packs, &tenant, &request.uri)).await;
@@ -307,7 +307,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         Box::pin(async move {
             self.bind(&mut context)?;
             let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
-            let mut listed = guarded(context.ct.clone(), self.server.list_resources(request, context)).await?;
+            let mut listed = guarded(Guard::of(&context), self.server.list_resources(request, context)).await?;
             if first {
                 resources::join(&self.packs, &mut listed);
             }
@@ -324,12 +324,12 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         Box::pin(async move {
             self.bind(&mut context)?;
             let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
-            let mut listed = guarded(context.ct.clone(), self.server.list_resource_templates(request, context)).await?;
+            let mut all = guarded(Guard::of(&context), self.server.list_resource_templates(request, context)).await?;
             if first {
-                resources::join_templates(&self.packs, &mut listed);
+                resources::join_templates(&self.packs, &mut all);
             }
-            listed.cache_scope = Some(CacheScope::Private);
-            Ok(listed)
+            all.cache_scope = Some(CacheScope::Private);
+            Ok(all)
         })
     }
 
@@ -339,7 +339,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
             self.bind(&mut context)?;
             let first = request.as_ref().is_none_or(|page| page.cursor.is_none());
             let caller = context.extensions.get::<Tenant>().map(|tenant| tenant.principal().clone());
-            let mut listed = guarded(context.ct.clone(), self.server.list_tools(request, context)).await?;
+            let mut listed = guarded(Guard::of(&context), self.server.list_tools(request, context)).await?;
             if first {
                 let mut tools = self.packs.tools.list_all();
                 tools.retain(|tool| self.built_in(&tool.name).is_some());
@@ -369,7 +369,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
         Box::pin(async move {
             let sink = context.sink().clone();
             tokio::select! {
-                answer = guarded(context.request_context().ct.clone(), self.server.listen(context)) => answer,
+                answer = guarded(Guard::until(context.request_context().ct.clone()), self.server.listen(context)) => answer,
                 () = self.subscriptions.forward(&sink) => Ok(()),
             }
         })

@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     requests: Family<OfRequest, Counter>,
     request_seconds: Histogram,
     refused: Family<OfRefusal, Counter>,
+    spans: Family<OfSpan, Counter>,
     gauges: Gauges,
     tenant_requests: Family<OfTenant, Counter>,
     tenant_refused: Family<OfTenant, Counter>,
@@ -81,6 +82,38 @@ struct OfRefusal {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSpan {
+    /// One of [`SpanEnd`]'s words.
+    outcome: &'static str,
+}
+
+/// What became of a span (`[traces]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpanEnd {
+    /// The collector took it.
+    Sent,
+    /// The collector did not, or was not there.
+    Lost,
+    /// Too many waited.
+    QueueFull,
+    /// The host was stopping.
+    Stopped,
+}
+
+impl SpanEnd {
+    const ALL: [Self; 4] = [Self::Sent, Self::Lost, Self::QueueFull, Self::Stopped];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Lost => "lost",
+            Self::QueueFull => "queue_full",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfTenant {
     /// A tenant's name, or `_other` for all that have none here.
     tenant: String,
@@ -114,6 +147,11 @@ impl Default for Metrics {
         let request_seconds = Histogram::new(SECONDS);
         let (tenant_requests, tenant_refused) = (Family::default(), Family::default());
         let (tenant_sql_seconds, tenant_queue_seconds) = (Family::default(), Family::default());
+        let spans = Family::<OfSpan, Counter>::default();
+        for end in SpanEnd::ALL {
+            // There from the beginning: an alert on what was never lost has a 0 to look at.
+            let _ = spans.get_or_create(&OfSpan { outcome: end.word() });
+        }
         let gauges = Gauges::default();
         let mut registry = Registry::with_prefix("freehold");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -122,6 +160,7 @@ impl Default for Metrics {
         let said = "From a request's first byte to its answer's head, public listener";
         registry.register_with_unit("http_request_duration", said, Unit::Seconds, request_seconds.clone());
         registry.register("refusals", "Requests that were refused, by the bound or the reason", refused.clone());
+        registry.register("trace_spans", "Spans of traces, by what became of them", spans.clone());
         for (name, said, gauge) in [
             ("tenants", "Tenants in the catalog", &gauges.tenants),
             ("tenants_open", "Tenants whose file is open", &gauges.tenants_open),
@@ -157,6 +196,7 @@ impl Default for Metrics {
             requests,
             request_seconds,
             refused,
+            spans,
             gauges,
             tenant_requests,
             tenant_refused,
@@ -188,6 +228,11 @@ impl Metrics {
     /// One refusal; `reason` is one of the program's own words.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&OfRefusal { reason }).inc();
+    }
+
+    /// `count` spans that ended so.
+    pub(crate) fn spans(&self, count: usize, end: SpanEnd) {
+        self.spans.get_or_create(&OfSpan { outcome: end.word() }).inc_by(count as u64);
     }
 
     /// Adds to the account of `tenant`.

@@ -1,8 +1,10 @@
-//! Where log lines go: standard error, so that standard output stays the protocol's and the commands'.
+//! What is told of the host while it runs. Log lines go to standard error, so that standard output stays the protocol's
+//! and the commands'.
 
 mod audit;
 mod line;
 mod metrics;
+mod traces;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -14,6 +16,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 pub(crate) use audit::{Audit, append};
 use line::JsonLine;
 pub(crate) use metrics::{Did, Levels, Metrics};
+pub(crate) use traces::{Carried, Hold, Opening, Step, Trace, Traces};
 
 use crate::config::LogFilter;
 

@@ -319,7 +319,7 @@ impl Handle {
     {
         let Inner { limits, mailbox, .. } = &*self.0;
         let tab = Tab::open(&self.0.meter, spent);
-        let work = move |tx: &Transaction<'_>| tab.run(|| work(tx));
+        let (watched, work) = (tab.watched(), move |tx: &Transaction<'_>| tab.write(|| work(tx)));
         let (job, turn, _waiting, mut answer) = Job::new(mode, repeats, work, self.0.news.clone());
         mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
@@ -331,6 +331,7 @@ impl Handle {
             // It has begun: its own deadline bounds it, and its answer must not be lost.
             Err(_) => answer.await,
         };
+        watched.iter().filter(|_| matches!(answered, Ok(Ok(_)))).for_each(Tab::committed);
         answered.unwrap_or_else(|_| Err(closing()))
     }
 
@@ -360,7 +361,7 @@ impl Handle {
         let job = move || {
             // Kept until the reader is back, even when the caller is long gone.
             let (_permit, place) = (permit, place);
-            place.0.0.readers.read(mode, caller, |conn| tab.run(|| work(conn)))
+            place.0.0.readers.read(mode, caller, |conn| tab.read(|| work(conn)))
         };
         self.0.executor.run(&self.0.credit, job).await?
     }

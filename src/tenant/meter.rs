@@ -1,8 +1,10 @@
 //! What work cost: one of a tenant's for as long as it is open, and one of each request. It decides nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::telemetry::{Step, Trace};
 
 /// Sums, each of them only ever growing.
 #[derive(Debug, Default)]
@@ -13,6 +15,8 @@ pub(crate) struct Meter {
     sql_us: AtomicU64,
     /// Why the last one was turned away.
     last: Mutex<Option<&'static str>>,
+    /// A request's own trace, if it has one.
+    trace: Option<Trace>,
 }
 
 /// A meter as it stood at one moment.
@@ -29,6 +33,16 @@ pub(crate) struct Reading {
 }
 
 impl Meter {
+    /// One of a request that `trace` tells of.
+    pub(crate) fn of(trace: Option<Trace>) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
+    /// The trace that it belongs to.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
     /// One more request.
     pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -75,20 +89,58 @@ pub(super) struct Tab {
     tenant: Arc<Meter>,
     request: Option<Arc<Meter>>,
     sent: Instant,
+    /// When it was done, where somebody asks.
+    done: Option<Arc<Mutex<Option<Instant>>>>,
 }
 
 impl Tab {
     pub(super) fn open(tenant: &Arc<Meter>, request: Option<&Arc<Meter>>) -> Self {
-        Self { tenant: Arc::clone(tenant), request: request.cloned(), sent: Instant::now() }
+        let traced = request.and_then(|request| request.trace()).is_some_and(Trace::is_recording);
+        let done = traced.then(Arc::default);
+        Self { tenant: Arc::clone(tenant), request: request.cloned(), sent: Instant::now(), done }
     }
 
-    /// Runs `work`, whose turn it is now.
-    pub(super) fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+    /// Runs `work`, which reads, and whose turn it is now.
+    pub(super) fn read<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.run(Step::Read, work)
+    }
+
+    /// Runs `work`, which writes, and whose turn it is now.
+    pub(super) fn write<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.run(Step::Write, work)
+    }
+
+    fn run<T>(&self, step: Step, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         self.add(|meter| &meter.queue_us, begun - self.sent);
         let done = work();
         self.add(|meter| &meter.sql_us, begun.elapsed());
+        if let Some((trace, mut ended)) = self.traced() {
+            let ended_before = ended.replace(Instant::now());
+            // Undone and run again: it waits for no turn the second time.
+            trace.step(Step::Queue, ended_before.unwrap_or(self.sent).min(begun), begun);
+            trace.step(step, begun, Instant::now());
+        }
         done
+    }
+
+    /// The same account after the work, where somebody asks.
+    pub(super) fn watched(&self) -> Option<Self> {
+        self.done.is_some().then(|| self.clone())
+    }
+
+    /// What was done is durable now.
+    pub(super) fn committed(&self) {
+        if let Some((trace, ended)) = self.traced()
+            && let Some(ended) = *ended
+        {
+            trace.step(Step::Commit, ended, Instant::now());
+        }
+    }
+
+    fn traced(&self) -> Option<(&Trace, MutexGuard<'_, Option<Instant>>)> {
+        let ended = self.done.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((self.request.as_ref()?.trace()?, ended))
     }
 
     fn add(&self, sum: impl Fn(&Meter) -> &AtomicU64, time: Duration) {

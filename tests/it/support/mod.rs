@@ -1,5 +1,6 @@
 //! What the modules share: both wires over a router, a server to misbehave, tokens, and the real program.
 
+pub(crate) mod collector;
 pub(crate) mod events;
 pub(crate) mod http2;
 pub(crate) mod link;

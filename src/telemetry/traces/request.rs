@@ -1,0 +1,328 @@
+//! The span of one request, and the steps under it, named as OpenTelemetry's conventions for MCP name them. It holds a
+//! caller's words only where they are known ones, and nothing of arguments, results, tokens or statements.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry_sdk::trace::SdkTracer;
+
+use super::parent::Carried;
+
+/// Steps of one request that are told one by one; of a tool that reads a thousand times the sums say enough.
+const STEPS_MAX: usize = 64;
+/// Of a request's id and of other words, in bytes.
+const WORD_BYTES_MAX: usize = 128;
+
+/// The methods that a span may be called by: a caller can send any, and names are few.
+const METHODS: &[&str] = &[
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "notifications/cancelled",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/directory/read",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "skills/get",
+    "skills/list",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];
+
+/// What is known of a request when its span begins.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    /// When it came.
+    pub begun: Instant,
+    /// What it is called where it brings no message: `GET /mcp`.
+    pub http: &'static str,
+    /// HTTP's version: `1.1`, `2`.
+    pub http_version: &'static str,
+    /// The message's method, as it came.
+    pub method: Option<&'a str>,
+    /// The tool that it calls, if the server has one of that name.
+    pub tool: Option<&'a str>,
+    /// The message's id.
+    pub id: Option<&'a str>,
+    /// How many messages came at once.
+    pub messages: usize,
+    /// The version of MCP that its client names.
+    pub protocol: Option<&'a str>,
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// The id of the answer.
+    pub request_id: &'a str,
+    /// What its headers carried.
+    pub in_headers: Carried<'a>,
+    /// What the message carried in `_meta` (SEP-414).
+    pub in_message: Carried<'a>,
+}
+
+/// A part of a request's way that took its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Waited for a place among the tenant's calls.
+    Admission,
+    /// Waited for its turn at the tenant's file: in the mailbox, or for a reader.
+    Queue,
+    /// Read the tenant's file.
+    Read,
+    /// Wrote into a transaction.
+    Write,
+    /// Waited until what was written was durable.
+    Commit,
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Admission => "admission",
+            Self::Queue => "queue",
+            Self::Read => "sqlite read",
+            Self::Write => "sqlite write",
+            Self::Commit => "sqlite commit",
+        }
+    }
+}
+
+/// The trace of one request. Cheap to clone; what it says of itself is lost once the last [`Hold`] is gone.
+#[derive(Clone)]
+pub(crate) struct Trace(Arc<Open>);
+
+struct Open {
+    context: Context,
+    tracer: SdkTracer,
+    recording: bool,
+    begun: Instant,
+    began: SystemTime,
+    holds: AtomicUsize,
+    steps: AtomicUsize,
+    /// Microseconds in the queue, in SQL, and until a commit.
+    sums: [AtomicU64; 3],
+    failed: AtomicBool,
+}
+
+/// Keeps a request's span from ending.
+pub(crate) struct Hold(Trace);
+
+impl Hold {
+    /// Whose end this is.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.0.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.end();
+        }
+    }
+}
+
+/// For as long as this is there, what this thread does belongs to a trace.
+pub(crate) struct Attached(#[expect(dead_code, reason = "dropping it is what it is for")] ContextGuard);
+
+impl Trace {
+    /// `now` is the time of day at this moment.
+    pub(super) fn begin(tracer: &SdkTracer, now: SystemTime, opening: &Opening<'_>) -> Hold {
+        let began = now.checked_sub(opening.begun.elapsed()).unwrap_or(now);
+        let method = opening.method.map(|method| METHODS.iter().find(|known| **known == method).copied());
+        let name: Cow<'static, str> = match (method, opening.tool) {
+            (Some(Some(method)), Some(tool)) => format!("{method} {}", cut(tool)).into(),
+            (Some(Some(method)), None) => method.into(),
+            _ => opening.http.into(),
+        };
+        // The message's own place before that of the request that brought it: one may bring many (conventions for MCP,
+        // "context propagation"). Where both are told and differ, the other one is linked.
+        let (message, request) = (opening.in_message.span(), opening.in_headers.span());
+        let linked = match (&message, &request) {
+            (Some(message), Some(request)) if message != request => Some(request.clone()),
+            _ => None,
+        };
+        let context =
+            message.or(request).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+        let builder = tracer.span_builder(name).with_kind(SpanKind::Server).with_start_time(began);
+        let mut span = tracer.build_with_context(builder, &context);
+        let recording = span.is_recording();
+        if recording {
+            span.set_attributes(attributes(opening, method));
+            if let Some(linked) = linked {
+                span.add_link(linked, Vec::new());
+            }
+        }
+        Hold(Self(Arc::new(Open {
+            context: context.with_span(span),
+            tracer: tracer.clone(),
+            recording,
+            begun: opening.begun,
+            began,
+            holds: 1.into(),
+            steps: 0.into(),
+            sums: Default::default(),
+            failed: false.into(),
+        })))
+    }
+
+    /// Its number, for the log: 32 hex digits.
+    pub(crate) fn id(&self) -> impl fmt::Display + use<> {
+        self.0.context.span().span_context().trace_id()
+    }
+
+    /// Keeps its span open.
+    pub(crate) fn hold(&self) -> Hold {
+        self.0.holds.fetch_add(1, Ordering::AcqRel);
+        Hold(self.clone())
+    }
+
+    /// Makes it the one that spans of this thread belong to.
+    pub(crate) fn attach(&self) -> Attached {
+        Attached(self.0.context.clone().attach())
+    }
+
+    /// Whether anybody will see it.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.0.recording
+    }
+
+    /// One step, from `from` to `to`.
+    pub(crate) fn step(&self, step: Step, from: Instant, to: Instant) {
+        let open = &*self.0;
+        if !open.recording {
+            return;
+        }
+        let [queue, sql, commit] = &open.sums;
+        let sum = match step {
+            Step::Admission => None,
+            Step::Queue => Some(queue),
+            Step::Read | Step::Write => Some(sql),
+            Step::Commit => Some(commit),
+        };
+        if let Some(sum) = sum {
+            let took = to.saturating_duration_since(from);
+            sum.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        if open.steps.fetch_add(1, Ordering::Relaxed) >= STEPS_MAX {
+            return;
+        }
+        let builder =
+            open.tracer.span_builder(step.name()).with_kind(SpanKind::Internal).with_start_time(self.at(from));
+        let mut span = open.tracer.build_with_context(builder, &open.context);
+        if matches!(step, Step::Read | Step::Write | Step::Commit) {
+            span.set_attribute(KeyValue::new("db.system.name", "sqlite"));
+        }
+        span.end_with_timestamp(self.at(to));
+    }
+
+    /// Says that it failed, and how: `-32602`, `tool_error`, a bound's name. The first word holds.
+    pub(crate) fn failed(&self, how: &str) {
+        if self.0.recording && !self.0.failed.swap(true, Ordering::AcqRel) {
+            let span = self.0.context.span();
+            span.set_attribute(KeyValue::new("error.type", cut(how)));
+            // What an error says may be about a tenant's data.
+            span.set_status(Status::error(""));
+        }
+    }
+
+    /// Says that the answer was a JSON-RPC error of `code`.
+    pub(crate) fn error(&self, code: i32) {
+        let code = code.to_string();
+        if self.0.recording {
+            self.0.context.span().set_attribute(KeyValue::new("rpc.response.status_code", code.clone()));
+        }
+        self.failed(&code);
+    }
+
+    /// Says why a tool refused, in one of the host's own words.
+    pub(crate) fn refused(&self, why: &str) {
+        if self.0.recording && !why.is_empty() && why.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            self.0.context.span().set_attribute(KeyValue::new("freehold.refusal", cut(why)));
+        }
+        self.failed("tool_error");
+    }
+
+    /// Says what HTTP's status was.
+    pub(crate) fn answered(&self, status: u16) {
+        if self.0.recording {
+            self.0.context.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+            if status >= 400 {
+                self.failed(&status.to_string());
+            }
+        }
+    }
+
+    fn end(&self) {
+        let open = &*self.0;
+        if open.recording {
+            let [queue, sql, commit] =
+                open.sums.each_ref().map(|sum| i64::try_from(sum.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+            let span = open.context.span();
+            span.set_attributes([
+                KeyValue::new("queue.wait_us", queue),
+                KeyValue::new("sql_us", sql),
+                KeyValue::new("commit_us", commit),
+                KeyValue::new("freehold.steps", i64::try_from(open.steps.load(Ordering::Relaxed)).unwrap_or(i64::MAX)),
+            ]);
+            span.end_with_timestamp(self.at(Instant::now()));
+        }
+    }
+
+    /// The time of day at `moment`.
+    fn at(&self, moment: Instant) -> SystemTime {
+        let since: Duration = moment.saturating_duration_since(self.0.begun);
+        self.0.began.checked_add(since).unwrap_or(self.0.began)
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Trace({})", self.id())
+    }
+}
+
+/// `method`: the one that was sent, if any was, and if it is a known one.
+fn attributes(opening: &Opening<'_>, method: Option<Option<&'static str>>) -> Vec<KeyValue> {
+    let mut told = vec![
+        KeyValue::new("tenant.id", opening.tenant.to_owned()),
+        KeyValue::new("request.id", opening.request_id.to_owned()),
+        KeyValue::new("network.transport", "tcp"),
+        KeyValue::new("network.protocol.name", "http"),
+        KeyValue::new("network.protocol.version", opening.http_version),
+    ];
+    told.extend(method.map(|method| KeyValue::new("mcp.method.name", method.unwrap_or("_OTHER"))));
+    if method == Some(Some("tools/call")) {
+        told.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
+        told.extend(opening.tool.map(|tool| KeyValue::new("gen_ai.tool.name", cut(tool))));
+    }
+    told.extend(opening.id.map(|id| KeyValue::new("jsonrpc.request.id", cut(id))));
+    // `2026-07-28`: anything else is a caller's word.
+    let date =
+        |version: &&str| version.len() == 10 && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    told.extend(opening.protocol.filter(date).map(|version| KeyValue::new("mcp.protocol.version", version.to_owned())));
+    if opening.messages > 1 {
+        told.push(KeyValue::new("freehold.messages", i64::try_from(opening.messages).unwrap_or(i64::MAX)));
+    }
+    told
+}
+
+fn cut(word: &str) -> String {
+    word[..word.floor_char_boundary(WORD_BYTES_MAX)].to_owned()
+}
