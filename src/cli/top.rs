@@ -55,12 +55,10 @@ impl Top {
         if self.json {
             return say(&told);
         }
-        if live {
-            // The screen is cleared and written from its first line (ECMA-48: ED, CUP).
-            say("\u{1b}[2J\u{1b}[H")?;
-        }
+        // The screen is cleared and written from its first line (ECMA-48: ED, CUP).
+        let clear = if live { "\u{1b}[2J\u{1b}[H" } else { "" };
         say(format_args!(
-            "{} tenants open, {} threads for SQL, {} jobs wait in front and {} in the background",
+            "{clear}{} tenants open, {} threads for SQL, {} jobs wait in front and {} in the background",
             told["open"], told["threads"], told["fast_waiting"], told["background_waiting"]
         ))?;
         say(format_args!(

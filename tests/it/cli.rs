@@ -254,6 +254,30 @@ async fn a_pipe_carries_news() {
     soon(client.cancel()).await.expect("an end");
 }
 
+/// Commands work beside a client that has the pipe: they ask the socket in the data directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipes_host_answers_its_operator() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("data");
+    let transport = TokioChildProcess::new(stdio(&data)).expect("it starts");
+    let client = soon(().serve(transport)).await.expect("initialize");
+    let make = json!({ "statements": [{ "sql": "CREATE TABLE t (n)" }, { "sql": "INSERT INTO t VALUES (7)" }] });
+    let asked = CallToolRequestParams::new("sql_execute").with_arguments(make.as_object().expect("an object").clone());
+    soon(client.call_tool(asked)).await.expect("an answer");
+    let (there, out) = (data.clone(), dir.path().join("copy.sqlite"));
+    let commands = tokio::task::spawn_blocking(move || {
+        let rows = must(&there, &["tenant", "sql", "local", "SELECT n FROM t", "--json"]);
+        must(&there, &["tenant", "export", "local", "--out", out.to_str().expect("text")]);
+        let copy = freehold::rusqlite::Connection::open(out).expect("a copy");
+        (rows, copy.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).expect("a row"))
+    });
+    let (rows, copied) = soon(commands).await.expect("no panic");
+    let rows: Value = serde_json::from_str(&rows).expect("JSON");
+    assert_eq!((&rows["results"][0]["rows"], copied), (&json!([[7]]), 7), "{rows}");
+    assert!(data.join("admin.sock").exists());
+    soon(client.cancel()).await.expect("an end");
+}
+
 fn stdio(data: &Path) -> tokio::process::Command {
     freehold(data, &["serve", "--transport", "stdio"]).into()
 }

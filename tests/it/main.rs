@@ -63,6 +63,7 @@ mod support;
 mod tasks;
 mod threats;
 mod tools;
+mod top;
 mod traces;
 mod upgrade;
 mod usage;
