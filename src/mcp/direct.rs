@@ -1,21 +1,20 @@
-//! The short way of the call that agents make most: a `tools/call` of 2026-07-28 with nothing odd about it, handed to
-//! the handler where it is read. rmcp's own way gives each request a service with three queues and two tasks, and
-//! writes its body out again to compare it with its headers; what it would refuse goes that way still, to be
-//! refused in its words. This file knows no tenant and no token.
+//! The short way of the call that agents make most: a `tools/call` with nothing odd about it, handed to the handler
+//! where it is read. rmcp's own way leads a request of 2026-07-28 through a service with three queues and two tasks and
+//! writes its body out again to compare it with its headers, and a session's through three tasks; what it would
+//! refuse goes that way still, to be refused in its words. This file knows no tenant and no token.
 
-use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use futures_util::{poll, stream};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Full};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientJsonRpcMessage, ClientRequest, ErrorCode,
     Implementation, InitializeRequestParams, JsonObject, JsonRpcVersion2_0, ProtocolVersion, RequestId,
@@ -23,13 +22,15 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, RunningService, serve_directly_with_ct};
 use rmcp::transport::Transport;
+use rmcp::transport::streamable_http_server::session::ServerSseMessage;
 use rmcp::{Peer, RoleServer, ServerHandler, Service};
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Answer;
+use super::sessions::{Seat, no_such_session};
+use super::sse;
 use crate::error::{Error, ErrorKind, Result};
 
 const METHOD: &str = "tools/call";
@@ -39,8 +40,9 @@ const ENCODED: &str = "=?";
 const IN_HEADER: &str = "x-mcp-header";
 /// What a tool tells before its answer waits here for its reader, and the tool with it.
 const TOLD: usize = 16;
-/// A quiet stream says so, or what is in between takes it for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The versions that have sessions.
+const WITH_SESSIONS: [ProtocolVersion; 3] =
+    [ProtocolVersion::V_2025_03_26, ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25];
 
 type Called = Pin<Box<dyn Future<Output = ServerJsonRpcMessage> + Send>>;
 
@@ -89,17 +91,37 @@ impl Call {
         (whole && name == params.name && !name.starts_with(ENCODED) && !annotated()).then(|| Self { id, meta, params })
     }
 
-    /// Has `handler` answer it: in JSON, or where it tells of something first, in a stream. A caller who leaves ends
-    /// the call.
+    /// The call in `request`, which names a session, if it is one and rmcp would find no fault with it.
+    pub(super) fn in_session(request: &Request<Bytes>) -> Option<Self> {
+        let version = request.headers().get("mcp-protocol-version");
+        if !version.is_none_or(|version| WITH_SESSIONS.iter().any(|with| version == with.as_str())) {
+            return None;
+        }
+        let Message { id, mut params, .. } = serde_json::from_slice(request.body()).ok()?;
+        let meta = params.meta.take().unwrap_or_default();
+        meta.protocol_version().is_none().then(|| Self { id, meta, params })
+    }
+
+    /// Has `handler` answer it, in the session of `seat` if it has one.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]: `stop` came before anything was said.
+    /// [`ErrorKind::Unavailable`]: `stop` came before anything was said; [`ErrorKind::Invalid`]: one of its id is under
+    /// way in the session; [`ErrorKind::NotFound`]: the session is over.
     pub(super) async fn serve<S: ServerHandler>(
         self,
         handler: Arc<S>,
         parts: Parts,
+        seat: Option<Seat>,
         stop: &CancellationToken,
     ) -> Result<Answer> {
+        match seat {
+            Some(seat) => self.in_seat(handler, parts, seat, stop).await,
+            None => self.alone(handler, parts, stop).await,
+        }
+    }
+
+    /// In JSON, or where it tells of something first, in a stream. A caller who leaves ends the call.
+    async fn alone<S: ServerHandler>(self, handler: Arc<S>, parts: Parts, stop: &CancellationToken) -> Result<Answer> {
         let ended = CancellationToken::new();
         let (sender, mut told) = mpsc::channel(TOLD);
         // Falls with this future, and ends the call then.
@@ -122,7 +144,33 @@ impl Call {
             let _ = sender.send(called.await).await;
             drop(line);
         });
-        Ok(events(first, told, stop.child_token(), ended.drop_guard()))
+        let told = stream::unfold((Some(first), told, ended.drop_guard()), async |(first, mut told, guard)| {
+            let message = match first {
+                Some(first) => first,
+                None => told.recv().await?,
+            };
+            Some((ServerSseMessage::from_message(message), (None, told, guard)))
+        });
+        Ok(sse::answer(Box::pin(told), stop.child_token()))
+    }
+
+    /// In a stream of the session, which keeps the answer for a client who leaves.
+    async fn in_seat<S: ServerHandler>(
+        self,
+        handler: Arc<S>,
+        parts: Parts,
+        seat: Seat,
+        stop: &CancellationToken,
+    ) -> Result<Answer> {
+        let ended = CancellationToken::new();
+        let begun = seat.begin(&self.id, self.meta.get_progress_token(), ended.clone().drop_guard())?;
+        let reader = begun.ok_or_else(no_such_session)?;
+        let mut called = self.call(handler, parts, seat.peer().clone(), ended);
+        match poll!(&mut called) {
+            Poll::Ready(answer) => seat.route(answer),
+            Poll::Pending => drop(tokio::spawn(async move { seat.route(called.await) })),
+        }
+        Ok(sse::answer(reader, stop.child_token()))
     }
 
     fn call<S: ServerHandler>(
@@ -224,57 +272,4 @@ fn json(message: &ServerJsonRpcMessage) -> Result<Answer> {
     *answer.status_mut() = status(message);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(answer)
-}
-
-/// What a stream still owns: its end is the call's.
-struct Open {
-    next: Option<ServerJsonRpcMessage>,
-    told: mpsc::Receiver<ServerJsonRpcMessage>,
-    stop: CancellationToken,
-    quiet: Pin<Box<Sleep>>,
-    _guard: DropGuard,
-}
-
-impl Open {
-    /// The next event, or `None` after the answer.
-    async fn event(&mut self) -> Option<Bytes> {
-        let message = match self.next.take() {
-            Some(message) => message,
-            None => tokio::select! {
-                message = self.told.recv() => message?,
-                () = self.stop.cancelled() => return None,
-                () = &mut self.quiet => {
-                    self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
-                    return Some(Bytes::from_static(b":\n\n"));
-                }
-            },
-        };
-        self.quiet.as_mut().reset(Instant::now() + KEEP_ALIVE);
-        if !matches!(message, ServerJsonRpcMessage::Notification(_)) {
-            self.told.close();
-        }
-        let mut event = b"data: ".to_vec();
-        event.extend(written(&message).ok()?);
-        event.extend(b"\n\n");
-        Some(event.into())
-    }
-}
-
-fn events(
-    first: ServerJsonRpcMessage,
-    told: mpsc::Receiver<ServerJsonRpcMessage>,
-    stop: CancellationToken,
-    guard: DropGuard,
-) -> Answer {
-    let quiet = Box::pin(tokio::time::sleep(KEEP_ALIVE));
-    let open = Open { next: Some(first), told, stop, quiet, _guard: guard };
-    let events = stream::unfold(open, async |mut open| {
-        let event = open.event().await?;
-        Some((Ok::<_, Infallible>(Frame::data(event)), open))
-    });
-    let mut answer = Response::new(BodyExt::boxed(StreamBody::new(events)));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    answer
 }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::{self, Reads};
 use super::direct::Call;
 use super::handler::TenantHandler;
-use super::sessions::{Batch, TenantSessions, no_such_session};
+use super::sessions::{Batch, Seat, TenantSessions, no_such_session};
 use super::weight::{Scales, Weight};
 use crate::ask::{Sealing, StateKeys};
 use crate::auth::{Principal, Scope};
@@ -149,6 +149,17 @@ struct TenantEndpoint<S: ServerHandler> {
 }
 
 impl<S: ServerHandler> TenantEndpoint<S> {
+    /// The call in `request` that need not go rmcp's way, and its place in a session if it names one.
+    fn short(&self, request: &Request<Bytes>, caller: &Principal) -> Option<(Call, Option<Seat>)> {
+        match request.headers().get(SESSION_ID) {
+            None => Some((Call::of(request, |tool| self.handler.get_tool(tool))?, None)),
+            Some(id) => {
+                let seat = self.sessions.seat(id.to_str().ok()?, caller)?;
+                Some((Call::in_session(request)?, Some(seat)))
+            }
+        }
+    }
+
     /// The batch that `request` brings, if it does, whose first message takes its place.
     ///
     /// # Errors
@@ -176,11 +187,11 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
             let caller = caller.ok_or_else(|| Error::internal("a request without a principal"))?;
             let weight = Weight::on(&self.scales);
             request.extensions_mut().insert(weight.clone());
-            if let Some(call) = Call::of(&request, |tool| self.handler.get_tool(tool)) {
+            if let Some((call, seat)) = self.short(&request, &caller) {
                 let reads = accept::widen(&Method::POST, request.headers_mut(), false, false);
                 if reads != Reads::Nothing {
                     let (parts, _) = request.into_parts();
-                    let serving = call.serve(Arc::clone(&self.handler), parts, &self.stop);
+                    let serving = call.serve(Arc::clone(&self.handler), parts, seat, &self.stop);
                     return accept::fold(weight.carry(Box::pin(serving)).await?, reads).await;
                 }
             }

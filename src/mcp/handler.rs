@@ -384,8 +384,9 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if session_of(&context.extensions).is_none() {
-            self.subscriptions.serve_pipe(context.peer.clone());
+        match session_of(&context.extensions) {
+            Some(session) => self.sessions.ready(&session, &context.peer),
+            None => self.subscriptions.serve_pipe(context.peer.clone()),
         }
         self.server.on_initialized(context).await;
     }

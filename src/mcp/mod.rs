@@ -15,6 +15,7 @@ mod journal;
 mod refusal;
 mod resources;
 mod sessions;
+mod sse;
 mod subscriptions;
 mod tasks;
 mod weight;

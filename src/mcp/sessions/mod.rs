@@ -16,6 +16,7 @@ mod manager;
 mod reader;
 mod records;
 mod saving;
+mod seat;
 mod session;
 mod size;
 mod state;
@@ -32,6 +33,7 @@ use rmcp::transport::streamable_http_server::SessionId;
 pub(super) use self::batch::Batch;
 use self::events::Shelf;
 use self::records::Bounds;
+pub(super) use self::seat::Seat;
 use self::session::Session;
 use crate::auth::Principal;
 use crate::clock::Clock;
@@ -143,12 +145,16 @@ impl Inner {
 
     /// The session `id` if it is in memory and the present caller's.
     fn own(&self, id: &str) -> Option<Arc<Session>> {
-        let principal = caller::principal()?;
+        self.own_of(id, &caller::principal()?)
+    }
+
+    /// The same for `principal`.
+    fn own_of(&self, id: &str, principal: &Principal) -> Option<Arc<Session>> {
         // Held until it is touched, so that it is not let go of in between.
         let live = self.live();
         let session = live.get(id)?;
         let young = session.created_at >= self.bounds().created_after;
-        (young && caller::same(&session.owner, &principal) && session.touch()).then(|| Arc::clone(session))
+        (young && caller::same(&session.owner, principal) && session.touch()).then(|| Arc::clone(session))
     }
 
     fn forget(&self, id: &str) {

@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use rmcp::model::{ClientJsonRpcMessage, ClientNotification, RequestId, ServerJsonRpcMessage, ServerNotification};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientNotification, ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification,
+};
 use rmcp::transport::streamable_http_server::SessionId;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
 
 use super::batch::{self, Rest, follow, question};
 use super::event_id::{EventId, new_mark, stream_name};
@@ -126,7 +129,7 @@ impl Session {
             let mut state = self.state();
             state.inbox = None;
             state.calls.clear();
-            state.initializing = None;
+            (state.initializing, state.peer) = (None, None);
             state.streams.values_mut().flat_map(Stream::wakers).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -156,17 +159,10 @@ impl Session {
             let mut state = self.state();
             let Some(inbox) = state.inbox.clone() else { return Ok(None) };
             if questions.iter().any(|(id, _)| state.calls.contains_key(id)) {
-                return Err(Error::invalid(
-                    "a request of this id is still under way in this session: use each id once",
-                ));
+                return Err(under_way());
             }
-            let number = state.next_stream;
-            state.next_stream += 1;
             let ids: Vec<RequestId> = questions.iter().map(|(id, _)| id.clone()).collect();
-            let mut stream = Stream::new(stream_name(&self.mark, number).into(), &ids);
-            let start = if state.primes() { Start::Priming(stream.next_id().0) } else { Start::Plain };
-            let reader = Reader::new(Arc::clone(self), number, stream.enter(), start);
-            state.streams.insert(number, stream);
+            let (number, reader) = self.open(&mut state, &ids);
             let turns = state.call(number, questions, rest.asked.len());
             (inbox, reader, turns)
         };
@@ -182,6 +178,39 @@ impl Session {
             tokio::spawn(follow(Arc::downgrade(self), queue));
         }
         Ok(Some(reader))
+    }
+
+    /// Enters a request that is answered by what ends with `answering`, and not by rmcp's loop. `None` if it is over.
+    ///
+    /// # Errors
+    /// As [`Session::ask`].
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        id: &RequestId,
+        progress: Option<ProgressToken>,
+        answering: DropGuard,
+    ) -> Result<Option<Reader>> {
+        let mut state = self.state();
+        if state.inbox.is_none() {
+            return Ok(None);
+        }
+        if state.calls.contains_key(id) {
+            return Err(under_way());
+        }
+        let (number, reader) = self.open(&mut state, std::slice::from_ref(id));
+        state.call_one(number, id.clone(), progress, answering);
+        Ok(Some(reader))
+    }
+
+    /// A stream of its own for the answers to `requests`, and its reader.
+    fn open(self: &Arc<Self>, state: &mut State, requests: &[RequestId]) -> (u64, Reader) {
+        let number = state.next_stream;
+        state.next_stream += 1;
+        let mut stream = Stream::new(stream_name(&self.mark, number).into(), requests);
+        let start = if state.primes() { Start::Priming(stream.next_id().0) } else { Start::Plain };
+        let reader = Reader::new(Arc::clone(self), number, stream.enter(), start);
+        state.streams.insert(number, stream);
+        (number, reader)
     }
 
     /// The way to the handler, if the request `id` still waits for its answer.
@@ -315,4 +344,8 @@ impl Session {
         }
         true
     }
+}
+
+fn under_way() -> Error {
+    Error::invalid("a request of this id is still under way in this session: use each id once")
 }

@@ -9,8 +9,9 @@ use rmcp::model::{
     ClientJsonRpcMessage, GetExtensions, ProgressToken, ProtocolVersion, RequestId, ServerJsonRpcMessage,
     ServerNotification, ServerResult,
 };
-use rmcp::service::OriginatingRequestId;
+use rmcp::service::{OriginatingRequestId, Peer, RoleServer};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::DropGuard;
 
 use super::events::Work;
 use super::size::json_bytes;
@@ -28,6 +29,8 @@ pub(super) struct State {
     pub initializing: Option<oneshot::Sender<ServerJsonRpcMessage>>,
     /// What the handler's answer to `initialize` named.
     pub version: Option<ProtocolVersion>,
+    /// The handler's way to the client, once that has said that it is ready.
+    pub peer: Option<Peer<RoleServer>>,
     pub streams: BTreeMap<u64, Stream>,
     /// Streams of earlier lives.
     pub restored: HashMap<Arc<str>, u64>,
@@ -50,6 +53,8 @@ pub(super) struct Call {
     pub stream: u64,
     /// Falls with this: then the next request of the same batch begins.
     _next: Option<oneshot::Sender<()>>,
+    /// Ends what answers it, where that is not for rmcp to do.
+    _answering: Option<DropGuard>,
 }
 
 impl State {
@@ -59,6 +64,7 @@ impl State {
             inbox: Some(inbox),
             initializing: None,
             version: None,
+            peer: None,
             streams: BTreeMap::from([(STANDALONE, standalone)]),
             restored: HashMap::new(),
             next_stream: STANDALONE + 1,
@@ -101,7 +107,7 @@ impl State {
         let (mut turns, mut next) = (Vec::with_capacity(queued), None);
         for (id, token) in questions.into_iter().rev() {
             self.progress.extend(token.map(|token| (token, stream)));
-            self.calls.insert(id.clone(), Call { stream, _next: next.take() });
+            self.calls.insert(id.clone(), Call { stream, _next: next.take(), _answering: None });
             if turns.len() < queued {
                 let (sender, turn) = oneshot::channel();
                 next = Some(sender);
@@ -110,6 +116,18 @@ impl State {
         }
         turns.reverse();
         turns
+    }
+
+    /// Enters the request `id`, answered by what ends with `answering`, on `stream`.
+    pub(super) fn call_one(
+        &mut self,
+        stream: u64,
+        id: RequestId,
+        progress: Option<ProgressToken>,
+        answering: DropGuard,
+    ) {
+        self.progress.extend(progress.map(|token| (token, stream)));
+        self.calls.insert(id, Call { stream, _next: None, _answering: Some(answering) });
     }
 
     /// Whether no request of `stream` is under way any more.
