@@ -29,7 +29,7 @@ use support::report::Report;
 use support::request::modern_call;
 use support::table::Table;
 use support::tokens::{Signer, Unread};
-use support::{Done, bare_rmcp, noise, residents, sessions, tools};
+use support::{Done, bare_rmcp, noise, residents, sessions, tokens, tools};
 
 /// The binary's own, for both sides.
 #[cfg(feature = "jemalloc")]
@@ -272,6 +272,8 @@ async fn auth(size: &Size, table: &mut Table) -> Done {
     ] {
         row(table, work, &pairs, each, "µs", goal);
     }
+    let alone = tokens::signature_alone(size.calls / 30 + 1)?;
+    table.alone("  an Ed25519 signature checked by itself, on one core", format!("{alone:.1} µs"), "");
     Ok(())
 }
 

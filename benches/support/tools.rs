@@ -40,7 +40,9 @@ impl rmcp::ServerHandler for Plain {}
 pub async fn reads(notes: usize, calls: usize, rounds: usize, table: &mut Table) -> Done {
     let host = TestHost::start(Host::new(|_tenant| Plain), |_| {})?;
     host.create_tenant(TENANT)?;
-    answer(&host, "kv_set", &json!({ "key": "k", "value": 1 })).await?;
+    // A client asks with the token that it has.
+    let token = host.token(TENANT)?;
+    answer(&host, &token, "kv_set", &json!({ "key": "k", "value": 1 })).await?;
     let file = tenant_file(host.dir())?;
     fill(&file, notes)?;
     let bare = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -51,7 +53,7 @@ pub async fn reads(notes: usize, calls: usize, rounds: usize, table: &mut Table)
         let mut took = Vec::with_capacity(calls);
         for n in 0..calls {
             let begun = Instant::now();
-            let said = answer(&host, "memory_search", &json!({ "query": query(n) })).await;
+            let said = answer(&host, &token, "memory_search", &json!({ "query": query(n) })).await;
             took.push(said.map(|_| begun.elapsed()));
         }
         took.into_iter().collect::<Done<Vec<_>>>()
@@ -79,7 +81,7 @@ pub async fn reads(notes: usize, calls: usize, rounds: usize, table: &mut Table)
         let mut took = Vec::with_capacity(calls);
         for _ in 0..calls {
             let begun = Instant::now();
-            took.push(answer(&host, "sql_query", &all).await.map(|_| begun.elapsed()));
+            took.push(answer(&host, &token, "sql_query", &all).await.map(|_| begun.elapsed()));
         }
         took.into_iter().collect::<Done<Vec<_>>>()
     };
@@ -143,8 +145,8 @@ pub async fn journal(calls: usize, rounds: usize, bound: Duration, rates: &[(&st
 }
 
 /// One call through the router, its whole answer taken in and not read: reading it is the client's business.
-async fn answer(host: &TestHost, tool: &str, arguments: &Value) -> Done<usize> {
-    let Call { headers, body } = modern_call(tool, &arguments.to_string()).bearer(&host.token(TENANT)?);
+async fn answer(host: &TestHost, token: &str, tool: &str, arguments: &Value) -> Done<usize> {
+    let Call { headers, body } = modern_call(tool, &arguments.to_string()).bearer(token);
     let mut request = Request::post("/mcp").header("host", "127.0.0.1:8000").header("content-type", "application/json");
     for (name, value) in headers {
         request = request.header(name, value);

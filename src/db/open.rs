@@ -74,8 +74,8 @@ impl Database {
             let mut conn = connect(&path, settings.durability)?;
             // Closed for being newer than this program, it keeps even the log that its own program left.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-            let owners = [&Migrations::of_host(), template.app()];
-            owners.into_iter().try_for_each(|owner| owner.check(&conn).map(drop))?;
+            let (ours, theirs) = (&Migrations::of_host(), template.app());
+            let done = [ours.check(&conn)?, theirs.check(&conn)?];
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
             // What a crash left in the log, before it is copied back.
             history = settings.history.as_ref().map(|keep| History::open(keep, &path, &wal_of(&path)));
@@ -83,7 +83,9 @@ impl Database {
             if let Some(history) = &history {
                 history.settled();
             }
-            owners.into_iter().try_for_each(|owner| owner.apply(&mut conn))?;
+            for (owner, done) in [ours, theirs].into_iter().zip(done) {
+                owner.run(&mut conn, done..owner.len())?;
+            }
             Result::<Connection>::Ok(conn)
         })?;
         let checkpoints = Checkpoints::beside(&path);

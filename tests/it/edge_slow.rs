@@ -311,7 +311,7 @@ async fn readiness_ends_before_service_does() {
         stream.write_all(request.as_bytes()).await.ok()?;
         until_closed(stream).await.lines().next().map(str::to_owned)
     };
-    assert_eq!(get("/readyz").await.as_deref(), Some("HTTP/1.1 200 OK"));
+    soon(async { while get("/readyz").await.as_deref() != Some("HTTP/1.1 200 OK") {} }).await;
     let _ = stop.send(());
     soon(async { while get("/readyz").await.as_deref() != Some("HTTP/1.1 503 Service Unavailable") {} }).await;
     assert_eq!(get("/mcp").await.as_deref(), Some("HTTP/1.1 401 Unauthorized"), "it still answers");

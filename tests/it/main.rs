@@ -51,6 +51,7 @@ mod reminders;
 mod residency;
 mod resources;
 mod revocation;
+mod roads;
 mod rust_client;
 mod scope;
 mod sessions;

@@ -69,6 +69,8 @@ pub(crate) struct History {
     shipped_at: Instant,
     /// Something was committed since.
     pending: bool,
+    /// `closed` tells of the file as it is.
+    closed: bool,
     /// It was told that it can't be kept at present.
     told: bool,
 }
@@ -90,6 +92,7 @@ impl History {
             shipped_at: Instant::now(),
             // The migrations of its opening.
             pending: true,
+            closed: false,
             told: false,
         };
         let taken = own.take_up();
@@ -98,14 +101,16 @@ impl History {
     }
 
     fn take_up(&mut self) -> io::Result<()> {
-        let all = numbers(&self.folder)?;
+        let names = names(&self.folder)?;
+        let all = numbers_in(&names);
         let Some(&last) = all.last() else { return Ok(()) };
         self.number = last;
-        let based = bases(&self.folder)?.iter().any(|base| base.0 <= last);
+        let based = bases_in(&names).iter().any(|base| base.0 <= last);
         if let Ok(told) = fs::read_to_string(self.folder.join("closed")) {
             if told == state_of(&self.file)? {
                 // In order, and nothing has been kept since: if there is something in SQLite's log, all of it came after.
                 (self.log, self.based) = (Some(record::Writer::append(&log_of(&self.folder, last))?), based);
+                self.closed = true;
                 return self.ship_and_sync();
             }
             return self.gap();
@@ -131,7 +136,7 @@ impl History {
     /// For SQLite's log is copied back next.
     fn ship_and_sync(&mut self) -> io::Result<()> {
         self.ship_now()?;
-        self.log.as_ref().map_or(Ok(()), record::Writer::sync)
+        self.log.as_mut().map_or(Ok(()), record::Writer::sync)
     }
 
     fn gap(&mut self) -> io::Result<()> {
@@ -168,7 +173,7 @@ impl History {
 
     /// What is kept so far is on the disk: before a checkpoint.
     pub(super) fn sync(&mut self) {
-        let synced = self.log.as_ref().map_or(Ok(()), |log| pause::on_disk(|| log.sync()));
+        let synced = self.log.as_mut().map_or(Ok(()), |log| pause::on_disk(|| log.sync()));
         self.note(synced);
     }
 
@@ -184,7 +189,7 @@ impl History {
 
     /// Everything is kept and SQLite's log is empty: as the file is now it is found again, closed in order or not.
     pub(super) fn settled(&self) {
-        if self.log.is_some() && !self.told {
+        if self.log.is_some() && !self.told && !self.closed {
             let write = || fs::write(self.folder.join("closed"), state_of(&self.file)?);
             if let Err(error) = write() {
                 tracing::warn!(%error, "a tenant's history has a gap from here on");
@@ -203,10 +208,11 @@ impl History {
         }
         let now = u64::try_from(self.keep.clock.unix_millis()).unwrap_or(0);
         let log = self.log.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let closed = self.folder.join("closed");
+        let (path, closed) = (self.folder.join("closed"), &mut self.closed);
         self.place = wal::read(&self.wal, self.place, |part| {
             // Before anything is kept that it does not know of.
-            let _ = fs::remove_file(&closed);
+            let _ = fs::remove_file(&path);
+            *closed = false;
             log.add(now, &part)
         })?;
         Ok(())
@@ -218,6 +224,7 @@ impl History {
         self.log = Some(record::Writer::create(&log_of(&self.folder, self.number), follows)?);
         self.based &= follows;
         let _ = fs::remove_file(self.folder.join("closed"));
+        self.closed = false;
         Ok(())
     }
 
@@ -321,22 +328,28 @@ fn base_of(folder: &Path, (number, at_ms): (u64, u64)) -> PathBuf {
 
 /// The numbers of the logs there are, in order.
 fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
-    let mut found = names(folder)?;
-    found.retain(|name| name.ends_with(".log"));
-    let mut numbers: Vec<u64> = found.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    Ok(numbers_in(&names(folder)?))
+}
+
+fn numbers_in(names: &[String]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
     numbers.sort_unstable();
-    Ok(numbers)
+    numbers
 }
 
 /// Number and time of the bases there are, in order.
 fn bases(folder: &Path) -> io::Result<Vec<(u64, u64)>> {
+    Ok(bases_in(&names(folder)?))
+}
+
+fn bases_in(names: &[String]) -> Vec<(u64, u64)> {
     let read = |name: &String| {
         let (number, at_ms) = name.strip_suffix(".base")?.split_once('-')?;
         Some((number.parse().ok()?, at_ms.parse().ok()?))
     };
-    let mut bases: Vec<_> = names(folder)?.iter().filter_map(read).collect();
+    let mut bases: Vec<_> = names.iter().filter_map(read).collect();
     bases.sort_unstable();
-    Ok(bases)
+    bases
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {

@@ -33,6 +33,8 @@ pub(super) struct Head {
 pub(super) struct Writer {
     file: File,
     pub(super) bytes: u64,
+    /// All of it is on the disk.
+    synced: bool,
 }
 
 impl Writer {
@@ -43,7 +45,7 @@ impl Writer {
         header[..4].copy_from_slice(&FILE_MAGIC);
         header[4] = u8::from(follows);
         file.write_all(&header)?;
-        Ok(Self { file, bytes: FILE_HEADER as u64 })
+        Ok(Self { file, bytes: FILE_HEADER as u64, synced: false })
     }
 
     /// The file that is there, behind its last whole part, which is told too.
@@ -59,14 +61,14 @@ impl Writer {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         file.set_len(end)?;
         file.seek(SeekFrom::Start(end))?;
-        Ok((Self { file, bytes: end }, last))
+        Ok((Self { file, bytes: end, synced: false }, last))
     }
 
-    /// The file that is there, all of which is known to be whole.
+    /// The file that is there, all of which is known to be whole and on the disk.
     pub(super) fn append(path: &Path) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let bytes = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, bytes })
+        Ok(Self { file, bytes, synced: true })
     }
 
     pub(super) fn add(&mut self, at_ms: u64, part: &Part) -> io::Result<()> {
@@ -89,13 +91,18 @@ impl Writer {
         let own = crc32fast::hash(&head);
         head.extend_from_slice(&own.to_le_bytes());
         head.extend_from_slice(&body);
+        self.synced = false;
         self.file.write_all(&head)?;
         self.bytes += head.len() as u64;
         Ok(())
     }
 
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if !self.synced {
+            self.file.sync_data()?;
+            self.synced = true;
+        }
+        Ok(())
     }
 }
 

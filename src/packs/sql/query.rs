@@ -53,7 +53,7 @@ impl Answer {
         let rows = Value::Array(rows.into_iter().map(Value::Array).collect());
         let content = Map::from_iter([("columns".to_owned(), columns.into()), ("rows".to_owned(), rows)]);
         let content = Value::Object(content);
-        let text = content.to_string();
+        let text = serde_json::to_string(&content).unwrap_or_default();
         let Value::Object(content) = content else { return Self { text, content: Map::new() } };
         Self { text, content }
     }
@@ -173,9 +173,14 @@ pub(super) fn rows(statement: &mut Statement<'_>, skip: usize, most: Most) -> Re
     }
     let (mut told, mut bytes) = (Vec::new(), 0);
     while let Some(row) = cursor.next()? {
-        let mut size = 2;
+        let (mut size, mut values) = (2, Vec::with_capacity(width));
         for at in 0..width {
-            size += json_bytes(row.get_ref(at)?);
+            let value = row.get_ref(at)?;
+            size += json_bytes(value);
+            // Else the row is not told, and only its size is.
+            if bytes + size <= most.bytes {
+                values.push(to_json(value));
+            }
         }
         if told.is_empty() && size > most.bytes {
             return Err(Error::limit(
@@ -191,7 +196,7 @@ pub(super) fn rows(statement: &mut Statement<'_>, skip: usize, most: Most) -> Re
             return Ok((told, true));
         }
         bytes += size;
-        told.push((0..width).map(|at| Ok(to_json(row.get_ref(at)?))).collect::<Result<_>>()?);
+        told.push(values);
     }
     Ok((told, false))
 }
