@@ -1,6 +1,7 @@
 //! The host's own database: which tenants there are. It opens no tenant's file.
 
 mod auth;
+mod elsewhere;
 mod fleet;
 mod lifecycle;
 mod wakes;

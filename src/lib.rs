@@ -108,6 +108,7 @@
 //! leaves before its commit; SQLite on a thread of the runtime; a queue without an end.
 
 mod admin;
+mod archive;
 mod ask;
 mod auth;
 mod catalog;
@@ -139,7 +140,8 @@ pub use clock::{Clock, SystemClock};
 pub use config::{
     AddressBlock, AllowedOrigin, Arguments, AuditSettings, AuthSettings, Class, CollectorUrl, ConnectionSettings,
     CorsSettings, Durability, HistorySettings, IssuerSettings, JournalSettings, Limits, LogFilter, Origin, Overrides,
-    Pack, PublicUrl, Ratio, Settings, TenantMap, TenantSettings, TlsSettings, TracesSettings,
+    Pack, PublicUrl, Ratio, RemoteSettings, RemoteUrl, Settings, TenantMap, TenantSettings, TlsSettings,
+    TracesSettings,
 };
 pub use db::{Bookmark, Checkpoint, CheckpointKind, Migration, Restored};
 pub use drain::Drain;

@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["catalog", "embed"],
     &["tenant"],
+    &["archive"],
     &["ask", "tasks"],
     &["packs"],
     &["mcp"],

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::lifecycle::served;
-use super::past::moment;
+use super::past::{LAST_MS, Source, moment};
 use super::{Admin, Taken};
 use crate::config::Limits;
 use crate::db::{Examination, Staged, look_into, take_in};
@@ -49,18 +49,22 @@ impl Admin {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::Conflict`] while something else is done with it.
-    pub(crate) async fn export(&self, tenant: TenantId, at: Option<String>) -> Result<Exported> {
+    pub(crate) async fn export(&self, tenant: TenantId, at: Option<String>, from: Source) -> Result<Exported> {
         let _taken = self.take(&tenant)?;
-        let staged = self.copy_at(tenant.clone(), at, false).await?;
+        let staged = self.copy_at(tenant.clone(), at, from, false).await?;
         let (bytes, file) = (staged.bytes()?, staged.open()?);
         self.record("tenant.export", json!({ "tenant": tenant.as_str(), "bytes": bytes }));
         Ok(Exported { admin: self.clone(), file, bytes, _staged: staged, _taken })
     }
 
     /// The file as it is, or as it was at `at`.
-    async fn copy_at(&self, tenant: TenantId, at: Option<String>, for_another: bool) -> Result<Staged> {
-        let Some(at) = at else { return self.copy(tenant, for_another).await };
-        let rebuilt = self.past(tenant, moment(&at)?).await?;
+    async fn copy_at(&self, tenant: TenantId, at: Option<String>, from: Source, for_another: bool) -> Result<Staged> {
+        let at_ms = match (at, from) {
+            (Some(at), _) => moment(&at)?,
+            (None, Source::Storage) => LAST_MS,
+            (None, Source::Disk) => return self.copy(tenant, for_another).await,
+        };
+        let rebuilt = self.past(tenant, at_ms, from).await?;
         self.run(move |_| {
             rebuilt.staged.without_the_present()?;
             if for_another {
@@ -106,7 +110,7 @@ impl Admin {
             Ok(class)
         });
         let told = json!({ "from": from.as_str(), "to": to.as_str(), "class": class.await? });
-        let copied = self.copy_at(from, at, true).await;
+        let copied = self.copy_at(from, at, Source::Disk, true).await;
         let made = self.settle(&to, copied).await?;
         self.record("tenant.fork", told);
         Ok(made)
@@ -127,7 +131,7 @@ impl Admin {
     }
 
     /// Gives a tenant that is arriving its file, and opens it once, so that what can't be served is never there.
-    async fn settle(&self, tenant: &TenantId, copied: Result<Staged>) -> Result<Value> {
+    pub(super) async fn settle(&self, tenant: &TenantId, copied: Result<Staged>) -> Result<Value> {
         let opened = async {
             let staged = copied?;
             let id = tenant.clone();

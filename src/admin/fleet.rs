@@ -56,21 +56,25 @@ impl Default for Apply {
 /// at its end `result` or `error`.
 pub(crate) type Step = Value;
 
-struct Progress {
+pub(super) struct Progress {
     words: mpsc::Sender<Step>,
     looked: u64,
-    of: u64,
-    failed: u64,
+    pub(super) of: u64,
+    pub(super) failed: u64,
 }
 
 impl Progress {
+    pub(super) fn new(words: mpsc::Sender<Step>, of: u64) -> Self {
+        Self { words, looked: 0, of, failed: 0 }
+    }
+
     /// Whether anybody still listens.
     async fn tell(&self, word: Step) -> Result<()> {
         let gone = || Error::new(ErrorKind::Unavailable, "nobody listens any more: stopped; run it again to go on");
         self.words.send(word).await.map_err(|_| gone())
     }
 
-    async fn step(&mut self, tenant: &TenantId, failure: Option<&str>) -> Result<()> {
+    pub(super) async fn step(&mut self, tenant: &TenantId, failure: Option<&str>) -> Result<()> {
         self.looked += 1;
         if let Some(error) = failure {
             self.failed += 1;
@@ -95,7 +99,10 @@ impl Admin {
         self.long_work(move |own, words| async move { own.run_apply(apply, words).await })
     }
 
-    fn long_work<F>(&self, work: impl FnOnce(Self, mpsc::Sender<Step>) -> F + Send + 'static) -> mpsc::Receiver<Step>
+    pub(super) fn long_work<F>(
+        &self,
+        work: impl FnOnce(Self, mpsc::Sender<Step>) -> F + Send + 'static,
+    ) -> mpsc::Receiver<Step>
     where
         F: Future<Output = Result<Value>> + Send + 'static,
     {

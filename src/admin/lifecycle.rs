@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Admin, Parts};
+use crate::archive::{Archive, Erased};
 use crate::catalog::{Catalog, Forgotten, TenantRecord, TenantState};
 use crate::clock::{Clock, rfc3339};
 use crate::db::{DataDir, Removed, remove_tenant};
@@ -26,6 +27,21 @@ pub(crate) struct Receipt {
     bytes: u64,
     #[serde(flatten)]
     catalog: Forgotten,
+    /// What was in the storage of `history.remote`, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<Remote>,
+}
+
+/// What became of a deleted tenant's objects.
+#[derive(Debug, Serialize)]
+pub(crate) struct Remote {
+    /// Whether none of them is left. If not, the host tries again until it is so, and the tenant stays `deleting`.
+    erased: bool,
+    #[serde(flatten)]
+    what: Erased,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 impl TenantRecord {
@@ -113,14 +129,52 @@ impl Admin {
             let id = tenant.clone();
             own.run(move |parts| parts.catalog.leaving(&id)).await?;
             own.0.tenants.close_now(&tenant).await;
-            let id = tenant.clone();
-            let receipt = own.run(move |parts| removed(&parts.dir, &parts.catalog, &*parts.clock, &id)).await?;
-            // The name may be given to somebody else now: the tokens of this one are void before that.
-            own.0.gate.has_heard_of(&tenant).await;
-            own.record("tenant.delete", json!(receipt));
-            Result::<_>::Ok(receipt)
+            own.remove(&tenant).await
         });
         deleting.await.map_err(|error| Error::internal("deleting a tenant panicked").with_source(error))?
+    }
+
+    /// Removes what there still is of a tenant that is being deleted. Nothing, if that is somebody's business just now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: something can't be removed.
+    pub(crate) async fn finish_deletion(&self, tenant: TenantId) -> Result<()> {
+        let Ok(_taken) = self.take(&tenant) else { return Ok(()) };
+        let receipt = self.remove(&tenant).await?;
+        match receipt.remote.and_then(|remote| remote.why) {
+            Some(why) => Err(Error::new(ErrorKind::Unavailable, why)),
+            None => Ok(()),
+        }
+    }
+
+    /// The tenant is `leaving`, and closed. Its rows in the catalog go last: they say what is to be finished.
+    async fn remove(&self, tenant: &TenantId) -> Result<Receipt> {
+        let id = tenant.clone();
+        let files = self.run(move |parts| remove_tenant(&parts.dir, &id)).await?;
+        let remote = match &self.0.archive {
+            Some(archive) => Some(erased(archive, tenant).await),
+            None => None,
+        };
+        let catalog = match &remote {
+            Some(Remote { erased: false, .. }) => Forgotten::default(),
+            _ => {
+                let id = tenant.clone();
+                let forgotten = self.run(move |parts| parts.catalog.forget(&id, &*parts.clock)).await?;
+                // The name may be given to somebody else now: the tokens of this one are void before that.
+                self.0.gate.has_heard_of(tenant).await;
+                forgotten
+            }
+        };
+        if let Some(archive) = self.0.archive.as_ref().filter(|_| remote.as_ref().is_some_and(|remote| remote.erased)) {
+            archive.forgotten(tenant);
+            // Its keys and its rows are in the list there, too.
+            if let Err(error) = archive.own_and_list().await {
+                tracing::warn!(%tenant, error = error.chain(), "the list in storage still has a deleted tenant; trying again");
+            }
+        }
+        let receipt = receipt(tenant, &*self.0.clock, files, catalog, remote);
+        self.record("tenant.delete", json!(receipt));
+        Ok(receipt)
     }
 }
 
@@ -133,25 +187,54 @@ impl Parts {
     }
 }
 
+async fn erased(archive: &Archive, tenant: &TenantId) -> Remote {
+    // What is another data directory's is not ours to remove, and nothing of this tenant was sent there.
+    let erased = match archive.own(false).await {
+        Ok(()) => archive.erase(tenant).await,
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok(Erased::default()),
+        Err(error) => Err(error),
+    };
+    match erased {
+        Ok(what) => Remote { erased: true, what, why: None },
+        Err(error) => Remote { erased: false, what: Erased::default(), why: Some(error.chain()) },
+    }
+}
+
 fn removed(dir: &DataDir, catalog: &Catalog, clock: &dyn Clock, tenant: &TenantId) -> Result<Receipt> {
     let files = remove_tenant(dir, tenant)?;
     let catalog = catalog.forget(tenant, clock)?;
-    Ok(Receipt {
+    Ok(receipt(tenant, clock, files, catalog, None))
+}
+
+fn receipt(
+    tenant: &TenantId,
+    clock: &dyn Clock,
+    files: Vec<Removed>,
+    catalog: Forgotten,
+    remote: Option<Remote>,
+) -> Receipt {
+    Receipt {
         tenant: tenant.to_string(),
         deleted_at: rfc3339(clock.unix_seconds()),
         bytes: files.iter().map(|file| file.bytes).sum(),
         files,
         catalog,
-    })
+        remote,
+    }
 }
 
 /// Removes tenants that were being made or deleted when the process before this one ended. For who holds the data
-/// directory's lock, before it serves.
+/// directory's lock, before it serves. With `elsewhere` their past is kept in a storage too: those that were being
+/// deleted stay listed until it is erased there.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] when the disk can't.
-pub(crate) fn finish_unfinished(dir: &DataDir, catalog: &Catalog, clock: &dyn Clock) -> Result<()> {
+pub(crate) fn finish_unfinished(dir: &DataDir, catalog: &Catalog, clock: &dyn Clock, elsewhere: bool) -> Result<()> {
     for record in catalog.unfinished(UNFINISHED_MAX)? {
+        if elsewhere && record.state == TenantState::Leaving {
+            remove_tenant(dir, &record.id)?;
+            continue;
+        }
         let receipt = removed(dir, catalog, clock, &record.id)?;
         let files = receipt.files.len();
         tracing::info!(tenant = %record.id, files, was = ?record.state, "what broke off with a tenant is finished");

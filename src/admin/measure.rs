@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::archive::Archive;
 use crate::error::Result;
 use crate::telemetry::Levels;
 
@@ -15,6 +16,7 @@ impl Admin {
         self.run(|parts| {
             parts.tops.settle();
             let load = parts.executor.load();
+            let (elsewhere_waiting, lag_ms) = parts.archive.as_ref().map_or((0, 0), Archive::behind);
             parts.metrics.told(Levels {
                 tenants: parts.catalog.count()?,
                 tenants_open: parts.tenants.count() as u64,
@@ -23,6 +25,8 @@ impl Admin {
                 fast_waiting: load.fast_waiting as u64,
                 background_waiting: load.background_waiting as u64,
                 stuck: parts.executor.stuck().now as u64,
+                elsewhere_waiting: elsewhere_waiting as u64,
+                elsewhere_lag: lag_ms as f64 / 1_000.0,
             })
         })
         .await

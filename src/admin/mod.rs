@@ -1,6 +1,7 @@
 //! What an operator does with tenants: on a running host through its admin listener, on a stopped one in the
 //! command's own process. It knows neither of them: every answer is data.
 
+mod elsewhere;
 mod export;
 mod fleet;
 mod lifecycle;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use crate::archive::Archive;
 use crate::auth::Gate;
 use crate::catalog::{Catalog, Wakes};
 use crate::clock::Clock;
@@ -26,8 +28,10 @@ use crate::mcp::Hosted;
 use crate::telemetry::{Audit, Metrics};
 use crate::tenant::{Credit, Executor, Registry, Tops};
 
+pub(crate) use elsewhere::BringBack;
 pub(crate) use fleet::{Apply, Step, told};
 pub(crate) use lifecycle::finish_unfinished;
+pub(crate) use past::Source;
 pub(crate) use sql::Statement;
 
 /// Copies of whole files made at once: each takes the disk for itself.
@@ -67,6 +71,8 @@ pub(crate) struct Parts {
     pub tops: Tops,
     /// The tables of the program that embeds the host.
     pub app: Migrations,
+    /// Where tenants' past is kept besides this disk, if it is.
+    pub archive: Option<Archive>,
     /// The rest of it.
     pub state: State,
 }
@@ -105,6 +111,9 @@ impl Admin {
 
     /// Goes by `settings` from now on.
     pub(crate) fn take_up(&self, settings: Arc<Settings>) {
+        if let Some(archive) = &self.0.archive {
+            archive.take_up(&settings.history);
+        }
         *self.0.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 

@@ -7,12 +7,28 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::lifecycle::served;
 use crate::clock::rfc3339;
-use crate::db::{Bookmark, Checkpoint, CheckpointKind, Checkpoints, Rebuilt, rebuild, windows};
+use crate::db::{Bookmark, Checkpoint, CheckpointKind, Checkpoints, Rebuilt, Window, rebuild, windows};
 use crate::error::{Error, Result};
 use crate::id::TenantId;
 
 /// The last moment that is told of, in milliseconds since 1970: of the year 9999.
-const LAST_MS: u64 = 253_402_300_799_999;
+pub(super) const LAST_MS: u64 = 253_402_300_799_999;
+
+/// Where a tenant's past is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Beside its file.
+    Disk,
+    /// In the storage of `history.remote`, whether or not the tenant is here.
+    Storage,
+}
+
+impl Source {
+    /// As a request says it.
+    pub(crate) fn of(from_remote: bool) -> Self {
+        if from_remote { Self::Storage } else { Self::Disk }
+    }
+}
 
 impl Admin {
     /// Keeps a copy of all that a tenant has.
@@ -32,12 +48,15 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::checkpoint`].
-    pub(crate) async fn bookmarks(&self, tenant: TenantId) -> Result<Value> {
+    pub(crate) async fn bookmarks(&self, tenant: TenantId, from: Source) -> Result<Value> {
+        if from == Source::Storage {
+            let windows = self.archive()?.windows(&tenant).await?;
+            return Ok(json!({ "checkpoints": [], "windows": windows.iter().map(window).collect::<Vec<_>>() }));
+        }
         let checkpoints = self.checkpoints_of(&tenant).await?;
         self.run(move |parts| {
             let windows = windows(&parts.dir, &tenant)?;
-            let windows =
-                windows.iter().map(|window| json!({ "from": time(window.from_ms), "to": time(window.to_ms) }));
+            let windows = windows.iter().map(window);
             let listed = checkpoints.list()?;
             Ok(json!({
                 "checkpoints": listed.iter().map(told).collect::<Vec<_>>(), "windows": windows.collect::<Vec<_>>(),
@@ -51,14 +70,27 @@ impl Admin {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): nothing is kept of that time; or as [`Tenant::restore`](crate::Tenant::restore): nothing is changed then.
-    pub(crate) async fn restore(&self, tenant: TenantId, at: String) -> Result<Value> {
+    pub(crate) async fn restore(&self, tenant: TenantId, at: Option<String>, from: Source) -> Result<Value> {
+        let at = match (at, from) {
+            (Some(at), _) => at,
+            (None, Source::Storage) => time(LAST_MS),
+            (None, Source::Disk) => return Err(Error::invalid("say to when, or to which checkpoint: --at")),
+        };
+        if from == Source::Storage {
+            let (id, at_ms) = (tenant.clone(), moment(&at)?);
+            if self.run(move |parts| parts.catalog.tenant(&id)).await.is_err() {
+                return self.bring_back(tenant, at_ms).await;
+            }
+            // One that nobody has called yet gets its file.
+            self.0.tenants.get(&tenant).await.map(drop)?;
+        }
         let checkpoints = self.checkpoints_of(&tenant).await?;
         let _taken = self.take(&tenant)?;
         let (bookmark, made) = match (Bookmark::parse(&at), moment(&at)) {
             (Ok(bookmark), _) => (bookmark, None),
             (Err(error), Err(_)) => return Err(error),
             (_, Ok(at_ms)) => {
-                let Rebuilt { staged, at_ms } = self.past(tenant.clone(), at_ms).await?;
+                let Rebuilt { staged, at_ms } = self.past(tenant.clone(), at_ms, from).await?;
                 let adopting = checkpoints.clone();
                 (self.run(move |_| adopting.adopt(staged, at_ms)).await?, Some(checkpoints))
             }
@@ -84,17 +116,20 @@ impl Admin {
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): nothing is kept of that time;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): what is kept is damaged.
-    pub(crate) async fn verify(&self, tenant: TenantId, at: Option<String>) -> Result<Value> {
+    pub(crate) async fn verify(&self, tenant: TenantId, at: Option<String>, from: Source) -> Result<Value> {
         let at_ms = at.as_deref().map_or(Ok(LAST_MS), moment)?;
-        let rebuilt = self.past(tenant.clone(), at_ms).await?;
+        let rebuilt = self.past(tenant.clone(), at_ms, from).await?;
         let bytes = rebuilt.staged.bytes()?;
         Ok(json!({ "tenant": tenant.as_str(), "at": time(rebuilt.at_ms), "bytes": bytes, "integrity": "ok" }))
     }
 
     /// The tenant's file as it was at `at_ms`.
-    pub(super) async fn past(&self, tenant: TenantId, at_ms: u64) -> Result<Rebuilt> {
+    pub(super) async fn past(&self, tenant: TenantId, at_ms: u64, from: Source) -> Result<Rebuilt> {
         // Closed never.
         let _turn = self.0.state.copies.acquire().await;
+        if from == Source::Storage {
+            return self.archive()?.fetch(&tenant, at_ms).await;
+        }
         self.run(move |parts| {
             served(&parts.catalog, &tenant)?;
             let (staged, _) = parts.staging.receive()?;
@@ -141,7 +176,11 @@ pub(super) fn moment(text: &str) -> Result<u64> {
     Ok(u64::try_from(since.as_millis()).unwrap_or(LAST_MS))
 }
 
-fn time(ms: u64) -> String {
+fn window(window: &Window) -> Value {
+    json!({ "from": time(window.from_ms), "to": time(window.to_ms) })
+}
+
+pub(super) fn time(ms: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))).to_string()
 }
 

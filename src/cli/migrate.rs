@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::progress::Progress;
-use super::{Place, operate, remark, say};
+use super::progress::long;
+use super::{Place, operate, say};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, Operator};
 
@@ -97,28 +97,6 @@ impl Apply {
             )),
         }
     }
-}
-
-/// Runs long work to its result; what fails on the way is told at once.
-async fn long(operator: &Operator, what: &'static str, path: &str, asked: &Value) -> Result<Value> {
-    let progress = Progress::tenants(what, 0);
-    let mut result = None;
-    operator
-        .lines(path, asked, |word| {
-            if let (Some(done), Some(of)) = (word["progress"]["looked"].as_u64(), word["progress"]["of"].as_u64()) {
-                progress.at(done, of);
-            }
-            if let Some(failure) = word.get("failure") {
-                let told = |key: &str| failure[key].as_str().unwrap_or_default().to_owned();
-                remark(format_args!("{}: {}", told("tenant"), told("error").escape_debug()));
-            }
-            if let Some(end) = word.get("result") {
-                result = Some(end.clone());
-            }
-            Ok(())
-        })
-        .await?;
-    result.ok_or_else(|| Error::new(ErrorKind::Unavailable, "it broke off: run it again to go on"))
 }
 
 async fn status(operator: &Operator, json: bool) -> Result<()> {

@@ -3,6 +3,11 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use super::remark;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Operator;
 
 /// A bar of bytes or of tenants. Nothing is shown where standard error is no terminal.
 pub(super) struct Progress(ProgressBar);
@@ -42,4 +47,26 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// Runs long work to its result; what fails on the way is told at once.
+pub(super) async fn long(operator: &Operator, what: &'static str, path: &str, asked: &Value) -> Result<Value> {
+    let progress = Progress::tenants(what, 0);
+    let mut result = None;
+    operator
+        .lines(path, asked, |word| {
+            if let (Some(done), Some(of)) = (word["progress"]["looked"].as_u64(), word["progress"]["of"].as_u64()) {
+                progress.at(done, of);
+            }
+            if let Some(failure) = word.get("failure") {
+                let told = |key: &str| failure[key].as_str().unwrap_or_default().to_owned();
+                remark(format_args!("{}: {}", told("tenant"), told("error").escape_debug()));
+            }
+            if let Some(end) = word.get("result") {
+                result = Some(end.clone());
+            }
+            Ok(())
+        })
+        .await?;
+    result.ok_or_else(|| Error::new(ErrorKind::Unavailable, "it broke off: run it again to go on"))
 }

@@ -31,6 +31,7 @@ pub(crate) const AT_START: &[&str] = &[
     "tenants.resident_max",
     "tenants.resident_bytes",
     "tenants.idle_after",
+    "history.remote.",
 ];
 
 /// What another configuration changes.
@@ -65,6 +66,7 @@ impl Settings {
         new.proxy_protocol = old.proxy_protocol;
         let (new, old) = (&mut kept.tenants, &self.tenants);
         (new.resident_max, new.resident_bytes, new.idle_after) = (old.resident_max, old.resident_bytes, old.idle_after);
+        kept.history.remote = self.history.remote.clone();
         kept
     }
 
@@ -139,6 +141,7 @@ mod tests {
         other.admin_listen = Some(other.listen);
         other.admin_token_file = Some(std::path::PathBuf::from("admin.token").into());
         (other.traces.follow_callers, other.traces.queue) = (false, 1);
+        other.history.remote.at_once = 1;
         other.tls.cert_file = Some(std::path::PathBuf::from("cert.pem").into());
         other
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use super::RemoteSettings;
+
 /// Every change of a tenant's file, a few seconds apart, in `history/` beside it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,6 +26,8 @@ pub struct HistorySettings {
     /// How old the last whole copy may be when more changes: a restore reads all since.
     #[serde(with = "humantime_serde")]
     pub base_every: Duration,
+    /// Where it is kept besides this disk.
+    pub remote: RemoteSettings,
 }
 
 impl Default for HistorySettings {
@@ -35,6 +39,7 @@ impl Default for HistorySettings {
             bytes: ByteSize::gib(2),
             bases: 64,
             base_every: Duration::from_secs(24 * 3600),
+            remote: RemoteSettings::default(),
         }
     }
 }

@@ -119,6 +119,7 @@ impl Settings {
             return Err(Error::invalid("tenants.resident_max is 0: no tenant could ever be served"));
         }
         self.traces.check()?;
+        self.history.remote.check()?;
         self.auth.check()
     }
 }

@@ -13,6 +13,7 @@ mod load;
 mod log_filter;
 mod origin;
 mod public_url;
+mod remote;
 mod tenant_map;
 mod traces;
 
@@ -38,6 +39,7 @@ pub(crate) use load::{Flags, TlsFlags};
 pub use log_filter::LogFilter;
 pub use origin::{AllowedOrigin, Origin};
 pub use public_url::PublicUrl;
+pub use remote::{RemoteSettings, RemoteUrl};
 pub use tenant_map::TenantMap;
 pub use traces::{CollectorUrl, Ratio, TracesSettings};
 

@@ -37,6 +37,23 @@ pub(crate) struct Staged {
     path: PathBuf,
 }
 
+/// A folder on its way in. Dropped, it is gone with all that is in it.
+#[derive(Debug)]
+pub(crate) struct StagedFolder(PathBuf);
+
+impl StagedFolder {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for StagedFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Staging {
     /// An empty one: what a process left behind is removed. For who holds the data directory's lock.
     ///
@@ -61,6 +78,21 @@ impl Staging {
         let path = self.dir.staging().join(format!("{number}.sqlite"));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(unusable)?;
         Ok((Staged { path }, file))
+    }
+
+    pub(super) fn dir(&self) -> &DataDir {
+        &self.dir
+    }
+
+    /// A new empty folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] when it can't be made.
+    pub(crate) fn folder(&self) -> Result<StagedFolder> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.staging().join(format!("{number}.history"));
+        private_dir(&path).map_err(unusable)?;
+        Ok(StagedFolder(path))
     }
 
     /// `tenant`'s file as its last commit left it, without what belongs to the present. Blocking: on the executor.
@@ -99,7 +131,7 @@ impl Staged {
         File::open(&self.path).map_err(unusable)
     }
 
-    fn fill(&self, source: &Connection) -> Result<()> {
+    pub(super) fn fill(&self, source: &Connection) -> Result<()> {
         let mut copy = Connection::open(&self.path)?;
         copy.pragma_update(None, "synchronous", "off")?;
         Backup::new(source, &mut copy)?.step(-1)?;

@@ -155,6 +155,26 @@ impl DataDir {
         self.root.join("admin.sock")
     }
 
+    /// What tells this folder from others where its tenants' past is kept elsewhere; `fresh` becomes it if it has
+    /// none. It goes with the folder when that is moved.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn identity(&self, fresh: &str) -> io::Result<String> {
+        let path = self.root.join("identity");
+        match fs::read_to_string(&path) {
+            Ok(there) if !there.is_empty() => return Ok(there),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let draft = path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(fresh.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)?;
+        Ok(fresh.to_owned())
+    }
+
     /// Where copies are made before they are put in their place. Empty when a host starts.
     pub(super) fn staging(&self) -> PathBuf {
         self.root.join("staging")

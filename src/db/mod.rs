@@ -6,6 +6,7 @@
 //! - SQL that an agent wrote runs under [`Mode::Tenant`] and inside a deadline, or not at all.
 
 mod authorizer;
+mod catalog_copy;
 mod checkpoints;
 mod copy;
 mod erase;
@@ -34,18 +35,21 @@ mod writer;
 pub(crate) use authorizer::Mode;
 pub use checkpoints::{Bookmark, Checkpoint, CheckpointKind, Restored};
 pub(crate) use checkpoints::{Checkpoints, Prepared};
-pub(crate) use copy::{Staged, Staging, take_in};
+pub(crate) use copy::{Staged, StagedFolder, Staging, take_in};
 pub(crate) use erase::{emptying_log, forgetting, overwriting};
 pub(crate) use examine::Examination;
 pub(crate) use fleet::{Expected, Found};
 pub(crate) use group::{Jobs, WriteJob};
-pub(crate) use history::{Keep, Rebuilt, rebuild, windows};
+pub(crate) use history::{
+    Choice, Errand, Keep, Landing, Past, Piece, PieceKind, Rebuilt, Remains, Shipped, Window, let_go_elsewhere,
+    rebuild, windows,
+};
 pub(crate) use layout::DataDir;
 pub(crate) use look::look_into;
 pub(crate) use memory::{held as held_memory, share as share_memory};
 pub use migrate::Migration;
 pub(crate) use migrate::Migrations;
-pub(crate) use open::{Database, FileSettings, open_catalog, open_catalog_with};
+pub(crate) use open::{Database, FileSettings, open_catalog, open_catalog_copy, open_catalog_with};
 pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
 pub(crate) use remove::{Removed, remove_tenant, sizes};

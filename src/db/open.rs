@@ -156,6 +156,18 @@ pub(crate) fn open_catalog(dir: &DataDir) -> Result<Connection> {
     open_catalog_with(dir, Durability::Full)
 }
 
+/// A copy of the host's own database, brought up to date where it lies.
+///
+/// # Errors
+/// As [`Database::open`].
+pub(crate) fn open_catalog_copy(path: &Path) -> Result<Connection> {
+    let mut conn = Connection::open_with_flags(path, flags() - OpenFlags::SQLITE_OPEN_CREATE)?;
+    settle(&conn)?;
+    conn.pragma_update(None, "journal_mode", "delete")?;
+    Migrations::of_catalog().apply(&mut conn)?;
+    Ok(conn)
+}
+
 /// The same, for what need not survive a loss of power.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Host;
@@ -13,7 +14,9 @@ use super::door::{Callers, Housekeeping};
 use super::listen::Tls;
 use super::residency::residency;
 use super::scheduler::Scheduler;
+use super::shipper::{Sending, Shipper};
 use crate::admin::{self, Admin, finish_unfinished};
+use crate::archive::{Archive, Around};
 use crate::ask::StateKeys;
 use crate::auth::{Gate, tenant_unknown};
 use crate::catalog::{Catalog, Wakes};
@@ -52,6 +55,9 @@ pub struct Service {
     admin: Admin,
     /// Gone once the host is closed.
     scheduler: Mutex<Option<AbortOnDropHandle<()>>>,
+    archive: Option<Archive>,
+    /// The same, where tenants' past is sent elsewhere.
+    sending: Mutex<Option<Sending>>,
 }
 
 /// What other settings replace.
@@ -80,6 +86,7 @@ impl Service {
         let service = Self::assemble(dir, host, settings, drain, stdio)?;
         let scheduler = AbortOnDropHandle::new(tokio::spawn(service.scheduler().run()));
         *service.scheduler.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheduler);
+        *service.sending.lock().unwrap_or_else(PoisonError::into_inner) = service.sending();
         Ok(service)
     }
 
@@ -94,7 +101,8 @@ impl Service {
         let catalog = Arc::new(Catalog::open(&dir)?);
         share_memory(settings.tenants.statements_bytes.as_u64());
         let staging = Staging::start(&dir)?;
-        finish_unfinished(&dir, &catalog, &host.clock)?;
+        let elsewhere = settings.history.enabled && settings.history.remote.url.is_some();
+        finish_unfinished(&dir, &catalog, &host.clock, elsewhere)?;
         let metrics = Arc::new(Metrics::default());
         // Nobody asks by HTTP there, and what is asked so has spans.
         let traces =
@@ -104,10 +112,23 @@ impl Service {
         let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
         let clock = Arc::clone(&host.clock);
         let callers = Callers { catalog, clock: Arc::clone(&clock), housekeeping };
+        let archive = Archive::open(
+            &settings.history,
+            Around {
+                dir: dir.clone(),
+                staging: staging.clone(),
+                executor: callers.housekeeping.executor.clone(),
+                // Reading what is to be sent is nobody's call.
+                credit: Arc::default(),
+                clock: Arc::clone(&clock),
+                metrics: Arc::clone(&metrics),
+            },
+        )?;
         let gate = callers.gate(&host, settings, &dir, stdio)?;
         let recipe = Arc::new(RwLock::new(Arc::new(Recipe::of(&host, settings, &dir, stdio)?)));
         let wakes = Arc::new(Wakes::open(&dir)?);
-        let tenants = registry(&host, settings, &dir, &callers, (&wakes, &tops), Arc::clone(&recipe))?;
+        let around = (&wakes, &tops, archive.as_ref());
+        let tenants = registry(&host, settings, &dir, &callers, around, Arc::clone(&recipe))?;
         let current = Current::of(settings.clone(), &metrics, &traces);
         let admin = Admin::new(admin::Parts {
             dir: dir.clone(),
@@ -124,9 +145,10 @@ impl Service {
             metrics: Arc::clone(&metrics),
             tops,
             app: Migrations::of_app(host.migrations.clone()),
+            archive: archive.clone(),
             state: admin::State::default(),
         });
-        let (current, scheduler) = (RwLock::new(current), Mutex::default());
+        let (current, scheduler, sending) = (RwLock::new(current), Mutex::default(), Mutex::default());
         Ok(Self {
             host,
             callers,
@@ -141,7 +163,9 @@ impl Service {
             metrics,
             traces,
             admin,
+            archive,
             scheduler,
+            sending,
         })
     }
 
@@ -154,6 +178,21 @@ impl Service {
             drain: self.drain.clone(),
             on_reminder: self.host.on_reminder.clone(),
         }
+    }
+
+    fn sending(&self) -> Option<Sending> {
+        let shipper = Shipper {
+            archive: self.archive.clone()?,
+            admin: self.admin.clone(),
+            catalog: Arc::clone(&self.callers.catalog),
+            clock: Arc::clone(&self.clock),
+            executor: self.callers.housekeeping.executor.clone(),
+            metrics: Arc::clone(&self.metrics),
+            at_once: self.settings().history.remote.at_once,
+        };
+        let stop = CancellationToken::new();
+        let task = AbortOnDropHandle::new(tokio::spawn(shipper.run(stop.clone())));
+        Some(Sending { stop, task })
     }
 
     /// What an operator asks.
@@ -250,6 +289,12 @@ impl Service {
                  their logs, and the next start takes it up",
             ));
         }
+        let sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sending) = sending
+            && let Err(error) = sending.end(self.settings().history.remote.stop_within).await
+        {
+            tracing::warn!("{error}");
+        }
         self.dir.release();
         Ok(())
     }
@@ -281,7 +326,7 @@ impl Recipe {
             lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
         };
         let (journal, auto_create) = (settings.journal, settings.tenants.auto_create);
-        let keep = Keep { settings: settings.history.clone(), clock: Arc::clone(&host.clock) };
+        let keep = Keep { settings: settings.history.clone(), clock: Arc::clone(&host.clock), grown: None };
         let history = settings.history.enabled.then_some(keep);
         let packs_of = classes.iter().filter_map(own).collect();
         Ok(Self { packs_of, classes, endpoint, journal, history, auto_create })
@@ -293,12 +338,12 @@ fn registry(
     settings: &Settings,
     dir: &DataDir,
     callers: &Callers,
-    (wakes, tops): (&Arc<Wakes>, &Tops),
+    (wakes, tops, archive): (&Arc<Wakes>, &Tops, Option<&Archive>),
     recipe: Arc<RwLock<Arc<Recipe>>>,
 ) -> Result<Registry<Hosted>> {
     let Housekeeping { executor, credit: housekeeping } = callers.housekeeping.clone();
     let (catalog, clock, wakes) = (Arc::clone(&callers.catalog), Arc::clone(&callers.clock), Arc::clone(wakes));
-    let tops = tops.clone();
+    let (tops, archive) = (tops.clone(), archive.cloned());
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
     let threads = ReaderThreads::start();
     let template = host.template();
@@ -308,12 +353,17 @@ fn registry(
         let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
         let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
         let (clock, wakes, make, tops) = (Arc::clone(&clock), Arc::clone(&wakes), Arc::clone(&make), tops.clone());
+        let archive = archive.clone();
         let recipe = Arc::clone(&recipe.read().unwrap_or_else(PoisonError::into_inner));
         async move {
             let (id, opened_at, by) = (tenant.clone(), Arc::clone(&clock), Arc::clone(&recipe));
             let open = move || {
                 let class = admit(&catalog, &id, by.auto_create, &*opened_at)?;
-                let file = file_settings(&by, &class, &id)?;
+                let mut file = file_settings(&by, &class, &id)?;
+                if let (Some(keep), Some(archive)) = (&mut file.history, archive) {
+                    let id = id.clone();
+                    keep.grown = Some(Arc::new(move || archive.grown(&id)));
+                }
                 let database = Database::open(&dir, &id, &file, &template, &threads)?;
                 Result::<_>::Ok((database, file.limits, class))
             };

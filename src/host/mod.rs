@@ -10,6 +10,7 @@ mod reload;
 mod residency;
 mod scheduler;
 mod serve;
+mod shipper;
 
 use std::sync::Arc;
 

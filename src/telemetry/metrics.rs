@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     refused: Family<OfRefusal, Counter>,
     spans: Family<OfSpan, Counter>,
     gauges: Gauges,
+    sent_elsewhere: Counter,
+    failed_elsewhere: Counter,
     tenant_requests: Family<OfTenant, Counter>,
     tenant_refused: Family<OfTenant, Counter>,
     tenant_sql_seconds: Family<OfTenant, Counter<f64, AtomicU64>>,
@@ -48,6 +50,8 @@ struct Gauges {
     in_flight: Gauge,
     resident_memory: Gauge,
     open_files: Gauge,
+    elsewhere_waiting: Gauge,
+    elsewhere_lag: Gauge<f64, AtomicU64>,
 }
 
 /// What is read when somebody asks, and not counted as it happens.
@@ -67,6 +71,10 @@ pub(crate) struct Levels {
     pub background_waiting: u64,
     /// Statements in one step for a second or more, which nothing can interrupt.
     pub stuck: u64,
+    /// Tenants whose past is not all in the storage yet.
+    pub elsewhere_waiting: u64,
+    /// Seconds since the first of them.
+    pub elsewhere_lag: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -180,6 +188,15 @@ impl Default for Metrics {
             Unit::Bytes,
             gauges.resident_memory.clone(),
         );
+        let (sent_elsewhere, failed_elsewhere) = (Counter::default(), Counter::default());
+        let (waiting, lag) = (gauges.elsewhere_waiting.clone(), gauges.elsewhere_lag.clone());
+        registry.register("history_remote_waiting", "Tenants whose past is not all in the storage", waiting);
+        let said = "How long the oldest change waits that is not in the storage";
+        registry.register_with_unit("history_remote_lag", said, Unit::Seconds, lag);
+        let said = "Bytes of tenants' past sent to the storage";
+        registry.register_with_unit("history_remote_sent", said, Unit::Bytes, sent_elsewhere.clone());
+        let said = "Tries to send that failed";
+        registry.register("history_remote_failures", said, failed_elsewhere.clone());
         let who = "of the tenants that do most; the others together are _other";
         registry.register("tenant_requests", format!("Requests {who}"), tenant_requests.clone());
         registry.register(
@@ -198,6 +215,8 @@ impl Default for Metrics {
             refused,
             spans,
             gauges,
+            sent_elsewhere,
+            failed_elsewhere,
             tenant_requests,
             tenant_refused,
             tenant_sql_seconds,
@@ -235,6 +254,16 @@ impl Metrics {
         self.spans.get_or_create(&OfSpan { outcome: end.word() }).inc_by(count as u64);
     }
 
+    /// Bytes that went to the storage of tenants' past.
+    pub(crate) fn sent_elsewhere(&self, bytes: u64) {
+        self.sent_elsewhere.inc_by(bytes);
+    }
+
+    /// One try that failed there.
+    pub(crate) fn failed_elsewhere(&self) {
+        self.failed_elsewhere.inc();
+    }
+
     /// Adds to the account of `tenant`.
     pub(crate) fn tenant(&self, tenant: &str, did: Did) {
         let of = OfTenant { tenant: tenant.to_owned() };
@@ -261,8 +290,9 @@ impl Metrics {
         let set = |gauge: &Gauge, to: u64| {
             gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
         };
+        self.gauges.elsewhere_lag.set(levels.elsewhere_lag);
         let Gauges { tenants, tenants_open, tenants_open_max, threads, fast_waiting, .. } = &self.gauges;
-        let Gauges { background_waiting, stuck, resident_memory, open_files, .. } = &self.gauges;
+        let Gauges { background_waiting, stuck, resident_memory, open_files, elsewhere_waiting, .. } = &self.gauges;
         for (gauge, to) in [
             (tenants, levels.tenants),
             (tenants_open, levels.tenants_open),
@@ -271,6 +301,7 @@ impl Metrics {
             (fast_waiting, levels.fast_waiting),
             (background_waiting, levels.background_waiting),
             (stuck, levels.stuck),
+            (elsewhere_waiting, levels.elsewhere_waiting),
             (resident_memory, memory()),
             (open_files, files()),
         ] {

@@ -48,6 +48,7 @@ mod oauth;
 mod protocol;
 mod reload;
 mod reminders;
+mod remote;
 mod residency;
 mod resources;
 mod revocation;

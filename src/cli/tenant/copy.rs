@@ -16,11 +16,11 @@ use crate::host::{Host, file_body};
 /// Of a file that is sent, what is read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-pub(super) fn export(host: Host, one: &One, out: Option<&Path>, at: Option<&str>) -> Result<()> {
+pub(super) fn export(host: Host, one: &One, out: Option<&Path>, at: Option<&str>, from_remote: bool) -> Result<()> {
     let settings = one.place.settings()?;
     // A time has nothing in it that an address could not hold, but for the sign of a zone.
-    let at = at.map_or_else(String::new, |at| format!("?at={}", at.replace('+', "%2B").replace(' ', "%20")));
-    let path = format!("/v1/tenants/{}/export{at}", one.id);
+    let at = at.map_or_else(String::new, |at| format!("&at={}", at.replace('+', "%2B").replace(' ', "%20")));
+    let path = format!("/v1/tenants/{}/export?from_remote={from_remote}{at}", one.id);
     let out = out.map_or_else(|| PathBuf::from(format!("{}.sqlite", one.id)), Path::to_path_buf);
     let unmade = |error| {
         Error::new(ErrorKind::Conflict, "the file can't be made: name one that is not there").with_source(error)

@@ -114,6 +114,9 @@ pub(super) enum TenantCommand {
         /// As it was at this time, such as 2030-01-31T09:00:00Z [default: as it is]
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
+        /// Out of the storage of history.remote, whether or not the tenant is here
+        #[arg(long)]
+        from_remote: bool,
     },
     /// Make a tenant out of a SQLite file: an export, or any database whose schema a tenant could have made
     ///
@@ -148,6 +151,9 @@ pub(super) enum TenantCommand {
         /// As it was at this time [default: the last that is kept]
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
+        /// What is in the storage of history.remote, whether or not the tenant is here
+        #[arg(long)]
+        from_remote: bool,
     },
     /// Keep a copy of all that a tenant has, to go back to, and print its name
     ///
@@ -162,16 +168,41 @@ pub(super) enum TenantCommand {
     /// Print a tenant's checkpoints, the newest first, and the times that it can be brought back to
     ///
     /// Example: freehold tenant bookmarks acme
-    Bookmarks(One),
-    /// Put a tenant back to a checkpoint or to a time; what is replaced becomes a checkpoint, and its name is printed
-    ///
-    /// Example: freehold tenant restore acme --at cp-2030-01-31T09-00-00.000Z
-    Restore {
+    Bookmarks {
         #[command(flatten)]
         one: One,
-        /// One of `freehold tenant bookmarks`, or a time such as 2030-01-31T09:00:00Z
-        #[arg(long, value_name = "BOOKMARK|TIME")]
-        at: String,
+        /// The times that the storage of history.remote has, whether or not the tenant is here
+        #[arg(long)]
+        from_remote: bool,
+    },
+    /// Put a tenant back to a checkpoint or to a time; what is replaced becomes a checkpoint, and its name is printed.
+    /// Or bring back one that is not here, or all, out of the storage of history.remote
+    ///
+    /// Example: freehold tenant restore acme --at cp-2030-01-31T09-00-00.000Z
+    ///
+    /// Example: freehold tenant restore --all --from-remote
+    Restore {
+        #[command(flatten)]
+        place: Place,
+        /// Its name
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<TenantId>,
+        /// One of `freehold tenant bookmarks`, or a time such as 2030-01-31T09:00:00Z [default with --from-remote: the
+        /// last that is kept]
+        #[arg(long, value_name = "BOOKMARK|TIME", required_unless_present = "from_remote")]
+        at: Option<String>,
+        /// Out of the storage of history.remote
+        #[arg(long)]
+        from_remote: bool,
+        /// Every tenant that is in the storage and not here, on a machine that is new
+        #[arg(long, requires = "from_remote")]
+        all: bool,
+        /// With --all: go on with those that can be had, for good
+        #[arg(long, requires = "all")]
+        skip_failed: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print what a tenant uses of what it may, and what its calls came to by day
     ///
@@ -233,8 +264,10 @@ pub(super) fn run(host: Host, command: &TenantCommand) -> Result<()> {
         TenantCommand::List { place, after, limit, json } => list::tenants(place, after.as_ref(), *limit, *json),
         TenantCommand::Show(one) => one::show(host, one),
         TenantCommand::Delete { place, id, yes } => one::delete(host, place, id, *yes),
-        TenantCommand::Export { one, out, at } => copy::export(host, one, out.as_deref(), at.as_deref()),
-        TenantCommand::Verify { one, at } => one::verify(host, one, at.as_deref()),
+        TenantCommand::Export { one, out, at, from_remote } => {
+            copy::export(host, one, out.as_deref(), at.as_deref(), *from_remote)
+        }
+        TenantCommand::Verify { one, at, from_remote } => one::verify(host, one, at.as_deref(), *from_remote),
         TenantCommand::Import { one, file, class } => copy::import(host, one, file, class),
         TenantCommand::Fork { one, to, at } => {
             let (path, asked) = (format!("/v1/tenants/{}/fork", one.id), json!({ "to": to.as_str(), "at": at }));
@@ -244,8 +277,14 @@ pub(super) fn run(host: Host, command: &TenantCommand) -> Result<()> {
             made_one(one.json, to, &made)
         }
         TenantCommand::Checkpoint { one, label } => past::checkpoint(host, one, label.as_deref()),
-        TenantCommand::Bookmarks(one) => past::bookmarks(host, one),
-        TenantCommand::Restore { one, at } => past::restore(host, one, at),
+        TenantCommand::Bookmarks { one, from_remote } => past::bookmarks(host, one, *from_remote),
+        TenantCommand::Restore { place, id: None, at, skip_failed, json, .. } => {
+            past::restore_all(host, place, at.as_deref(), *skip_failed, *json)
+        }
+        TenantCommand::Restore { place, id: Some(id), at, from_remote, json, .. } => {
+            let one = One { place: place.clone(), id: id.clone(), json: *json };
+            past::restore(host, &one, at.as_deref(), *from_remote)
+        }
         TenantCommand::Usage { one, days, csv } => past::usage(host, one, *days, *csv),
         TenantCommand::Sql { one, sql, write, limit } => one::sql(host, one, sql.as_deref(), *write, *limit),
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::One;
 use crate::cli::{Place, operate, remark, say};
 use crate::clock::rfc3339;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::id::TenantId;
 
@@ -32,8 +32,8 @@ pub(super) fn show(host: Host, one: &One) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn verify(host: Host, one: &One, at: Option<&str>) -> Result<()> {
-    let (path, asked) = (format!("/v1/tenants/{}/verify", one.id), json!({ "at": at }));
+pub(super) fn verify(host: Host, one: &One, at: Option<&str>, from_remote: bool) -> Result<()> {
+    let (path, asked) = (format!("/v1/tenants/{}/verify", one.id), json!({ "at": at, "from_remote": from_remote }));
     let settings = one.place.settings()?;
     let told = operate(host, &settings, async |operator| operator.ask(Method::POST, &path, Some(asked)).await)?;
     if one.json {
@@ -48,7 +48,16 @@ pub(super) fn delete(host: Host, place: &Place, id: &TenantId, yes: bool) -> Res
     }
     let path = format!("/v1/tenants/{id}");
     let settings = place.settings()?;
-    say(operate(host, &settings, async |operator| operator.ask(Method::DELETE, &path, None).await)?)
+    let receipt = operate(host, &settings, async |operator| operator.ask(Method::DELETE, &path, None).await)?;
+    say(&receipt)?;
+    if receipt["remote"]["erased"] == false {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "what is in history.remote can't be erased at present: a host that runs tries again until it is, and so does \
+             this command; until then the tenant is listed as `deleting`",
+        ));
+    }
+    Ok(())
 }
 
 fn confirmed(id: &TenantId) -> Result<bool> {

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::One;
 use super::one::plain;
-use crate::cli::{operate, say};
+use crate::cli::progress::long;
+use crate::cli::{Place, operate, say};
 use crate::clock::rfc3339;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 
 /// What is told of a day, in the order of a table.
@@ -19,8 +20,8 @@ pub(super) fn checkpoint(host: Host, one: &One, label: Option<&str>) -> Result<(
     if one.json { say(&made) } else { say(plain(&made["bookmark"])) }
 }
 
-pub(super) fn bookmarks(host: Host, one: &One) -> Result<()> {
-    let told = ask(host, one, Method::GET, "bookmarks", None)?;
+pub(super) fn bookmarks(host: Host, one: &One, from_remote: bool) -> Result<()> {
+    let told = ask(host, one, Method::GET, &format!("bookmarks?from_remote={from_remote}"), None)?;
     for checkpoint in told["checkpoints"].as_array().into_iter().flatten() {
         if one.json {
             say(checkpoint)?;
@@ -43,10 +44,35 @@ pub(super) fn bookmarks(host: Host, one: &One) -> Result<()> {
     Ok(())
 }
 
-/// Prints the bookmark of what was replaced.
-pub(super) fn restore(host: Host, one: &One, at: &str) -> Result<()> {
-    let told = ask(host, one, Method::POST, "restore", Some(json!({ "at": at })))?;
-    if one.json { say(&told) } else { say(plain(&told["undo"])) }
+/// Prints the bookmark of what was replaced; of a tenant that was not here, its name.
+pub(super) fn restore(host: Host, one: &One, at: Option<&str>, from_remote: bool) -> Result<()> {
+    let told = ask(host, one, Method::POST, "restore", Some(json!({ "at": at, "from_remote": from_remote })))?;
+    if one.json {
+        return say(&told);
+    }
+    if told["undo"].is_null() { say(&one.id) } else { say(plain(&told["undo"])) }
+}
+
+pub(super) fn restore_all(host: Host, place: &Place, at: Option<&str>, skip_failed: bool, json: bool) -> Result<()> {
+    let asked = json!({ "at": at, "skip_failed": skip_failed });
+    let done =
+        operate(host, &place.settings()?, async |operator| long(operator, "restoring", "/v1/restore", &asked).await)?;
+    if json {
+        say(&done)?;
+    } else {
+        say(format_args!(
+            "{} tenants: {} restored, {} were here, {} had no file yet, {} were being deleted, {} failed",
+            done["tenants"], done["restored"], done["kept"], done["without_file"], done["deleted"], done["failed"]
+        ))?;
+    }
+    if done["owned"] == true {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        "not all are back, and until they are this host sends nothing to history.remote: run it again, or give up those \
+         that failed with --skip-failed",
+    ))
 }
 
 pub(super) fn usage(host: Host, one: &One, days: usize, csv: bool) -> Result<()> {

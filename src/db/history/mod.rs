@@ -6,8 +6,11 @@
 //! `closed` tells how the file was left: if it is another when it is opened again, somebody wrote past this, and the
 //! past has a gap there.
 
+mod past;
+mod piece;
 mod rebuild;
 mod record;
+mod remote;
 #[cfg(test)]
 mod tests;
 mod wal;
@@ -31,7 +34,11 @@ use crate::clock::Clock;
 use crate::config::HistorySettings;
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use past::{Errand, Past, Shipped};
+pub(crate) use piece::{Piece, PieceKind};
+pub(crate) use rebuild::Window;
 pub(crate) use rebuild::{Rebuilt, rebuild, windows};
+pub(crate) use remote::{Choice, Landing, Remains, let_go as let_go_elsewhere};
 
 /// A base of an open file that is larger is only made when the file is closed: it would hold up its writes.
 const INLINE_BYTES: u64 = 64 * 1024 * 1024;
@@ -45,6 +52,8 @@ pub(crate) struct Keep {
     pub settings: HistorySettings,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Told that there is more of it, where it is kept elsewhere too. It returns at once.
+    pub grown: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl fmt::Debug for Keep {
@@ -208,14 +217,23 @@ impl History {
         }
         let now = u64::try_from(self.keep.clock.unix_millis()).unwrap_or(0);
         let log = self.log.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let (path, closed) = (self.folder.join("closed"), &mut self.closed);
+        let (path, before, closed) = (self.folder.join("closed"), log.bytes, &mut self.closed);
         self.place = wal::read(&self.wal, self.place, |part| {
             // Before anything is kept that it does not know of.
             let _ = fs::remove_file(&path);
             *closed = false;
             log.add(now, &part)
         })?;
+        if log.bytes > before {
+            self.tell();
+        }
         Ok(())
+    }
+
+    fn tell(&self) {
+        if let Some(grown) = &self.keep.grown {
+            grown();
+        }
     }
 
     /// Begins the next file; `follows`: nothing was missed between the two.
@@ -260,10 +278,13 @@ impl History {
             File::open(&self.folder)?.sync_all()
         })?;
         (self.based, self.base_at) = (true, Instant::now());
+        self.tell();
         self.let_go(u64::try_from(at_ms).unwrap_or(0))
     }
 
-    /// Removes what is older, more or larger than is to be kept. The last base and what follows it stays.
+    /// Removes what is older, more or larger than is to be kept. The last base and what follows it stays. What is to
+    /// be kept elsewhere too stays until it is there, but not beyond the bytes that it may have: storage that does not
+    /// answer fills no disk.
     fn let_go(&self, now_ms: u64) -> io::Result<()> {
         let settings = &self.keep.settings;
         let oldest = now_ms.saturating_sub(u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX));
@@ -276,8 +297,16 @@ impl History {
             if second.1 >= oldest && bases.len() <= settings.bases && bytes <= most {
                 return Ok(());
             }
+            let logs: Vec<u64> = numbers(&self.folder)?.into_iter().filter(|number| *number < second.0).collect();
+            if self.keep.grown.is_some() && bytes <= most {
+                let shipped = Past::at(self.folder.clone()).shipped();
+                let left = |number: &u64| Past::has_left(&shipped, *number, false);
+                if !Past::has_left(&shipped, first.0, true) || !logs.iter().all(left) {
+                    return Ok(());
+                }
+            }
             fs::remove_file(base_of(&self.folder, *first))?;
-            for number in numbers(&self.folder)?.into_iter().filter(|number| *number < second.0) {
+            for number in logs {
                 fs::remove_file(log_of(&self.folder, number))?;
             }
         }

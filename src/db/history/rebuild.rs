@@ -67,15 +67,18 @@ fn read_windows(folder: &Path) -> io::Result<Vec<Window>> {
 /// [`ErrorKind::NotFound`]: nothing is kept of that time; the message says of which. [`ErrorKind::Unavailable`]: it
 /// can't be read, or is damaged.
 pub(crate) fn rebuild(dir: &DataDir, tenant: &TenantId, at_ms: u64, staged: Staged) -> Result<Rebuilt> {
-    let folder = dir.tenant_dir(tenant).join("history");
-    let base = bases(&folder).map_err(unusable)?.into_iter().rfind(|base| base.1 <= at_ms);
+    rebuild_in(&dir.tenant_dir(tenant).join("history"), at_ms, staged)
+}
+
+pub(super) fn rebuild_in(folder: &Path, at_ms: u64, staged: Staged) -> Result<Rebuilt> {
+    let base = bases(folder).map_err(unusable)?.into_iter().rfind(|base| base.1 <= at_ms);
     let base = base.ok_or_else(|| {
         Error::new(
             ErrorKind::NotFound,
             "nothing is kept of that time: `freehold tenant bookmarks` tells of which it is",
         )
     })?;
-    let landed = pause::on_disk(|| apply(&folder, base, at_ms, staged.path())).map_err(unusable)?;
+    let landed = pause::on_disk(|| apply(folder, base, at_ms, staged.path())).map_err(unusable)?;
     check(staged.path())?;
     Ok(Rebuilt { staged, at_ms: landed })
 }

@@ -130,6 +130,16 @@ impl Reader {
         Ok(Self { file, at: FILE_HEADER as u64, length, follows: header[4] == 1 })
     }
 
+    /// Goes on from `at`, which is behind a whole part; nowhere if it is before the first.
+    pub(super) fn go_to(&mut self, at: u64) {
+        self.at = self.at.max(at);
+    }
+
+    /// Behind the last whole part that was read.
+    pub(super) fn place(&self) -> u64 {
+        self.at
+    }
+
     /// The head of the next whole part, whose pages are not read.
     pub(super) fn skip(&mut self) -> io::Result<Option<Head>> {
         Ok(self.part(false)?.map(|(head, _)| head))

@@ -32,7 +32,7 @@ impl Bench {
         let clock = Arc::new(HeldClock::at(START));
         let mut settings = HistorySettings { every: Duration::ZERO, ..HistorySettings::default() };
         edit(&mut settings);
-        let keep = Keep { settings, clock: Arc::clone(&clock) as Arc<dyn crate::clock::Clock> };
+        let keep = Keep { settings, clock: Arc::clone(&clock) as Arc<dyn crate::clock::Clock>, grown: None };
         let tenant = TenantId::parse("acme").expect("a name");
         let (template, threads) = (Template::new(Migrations::of_app(Vec::new())), ReaderThreads::start());
         Self { dir, data, tenant, clock, keep, template, threads }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc::Receiver;
 
 use super::{Desk, Said, body, ok, query};
-use crate::admin::{Apply, Step};
+use crate::admin::{Apply, BringBack, Step};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +34,11 @@ pub(super) async fn plan(State(desk): State<Desk>) -> Response {
 pub(super) async fn apply(State(desk): State<Desk>, sent: Bytes) -> Said {
     let apply: Apply = body(&sent)?;
     Ok(lines(desk.admin.apply(apply)))
+}
+
+pub(super) async fn restore(State(desk): State<Desk>, sent: Bytes) -> Said {
+    let asked: BringBack = body(&sent)?;
+    Ok(lines(desk.admin.bring_back_all(asked)))
 }
 
 fn lines(steps: Receiver<Step>) -> Response {

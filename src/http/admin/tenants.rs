@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Desk, Said, body, ok, query, said};
-use crate::admin::Statement;
+use crate::admin::{Source, Statement};
 use crate::config::DEFAULT_CLASS;
 use crate::error::Error;
 use crate::id::TenantId;
@@ -51,6 +51,8 @@ struct Fork {
 #[serde(deny_unknown_fields)]
 struct Time {
     at: Option<String>,
+    #[serde(default)]
+    from_remote: bool,
 }
 
 #[derive(Deserialize)]
@@ -61,8 +63,9 @@ struct Label {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Restore {
-    at: String,
+struct From {
+    #[serde(default)]
+    from_remote: bool,
 }
 
 #[derive(Deserialize)]
@@ -126,13 +129,14 @@ pub(super) async fn checkpoint(State(desk): State<Desk>, Path(id): Path<String>,
     Ok(said(StatusCode::CREATED, &desk.admin.checkpoint(TenantId::parse(&id)?, label).await?))
 }
 
-pub(super) async fn bookmarks(State(desk): State<Desk>, Path(id): Path<String>) -> Said {
-    ok(&desk.admin.bookmarks(TenantId::parse(&id)?).await?)
+pub(super) async fn bookmarks(State(desk): State<Desk>, Path(id): Path<String>, uri: Uri) -> Said {
+    let From { from_remote } = query(&uri)?;
+    ok(&desk.admin.bookmarks(TenantId::parse(&id)?, Source::of(from_remote)).await?)
 }
 
 pub(super) async fn restore(State(desk): State<Desk>, Path(id): Path<String>, sent: Bytes) -> Said {
-    let Restore { at } = body(&sent)?;
-    ok(&desk.admin.restore(TenantId::parse(&id)?, at).await?)
+    let Time { at, from_remote } = body(&sent)?;
+    ok(&desk.admin.restore(TenantId::parse(&id)?, at, Source::of(from_remote)).await?)
 }
 
 pub(super) async fn usage(State(desk): State<Desk>, Path(id): Path<String>, uri: Uri) -> Said {
@@ -141,14 +145,14 @@ pub(super) async fn usage(State(desk): State<Desk>, Path(id): Path<String>, uri:
 }
 
 pub(super) async fn verify(State(desk): State<Desk>, Path(id): Path<String>, sent: Bytes) -> Said {
-    let Time { at } = body(&sent)?;
-    ok(&desk.admin.verify(TenantId::parse(&id)?, at).await?)
+    let Time { at, from_remote } = body(&sent)?;
+    ok(&desk.admin.verify(TenantId::parse(&id)?, at, Source::of(from_remote)).await?)
 }
 
 /// The copy, as bytes; the tenant is this request's own until the last of them is sent.
 pub(super) async fn export(State(desk): State<Desk>, Path(id): Path<String>, uri: Uri) -> Said {
-    let Time { at } = query(&uri)?;
-    let exported = desk.admin.export(TenantId::parse(&id)?, at).await?;
+    let Time { at, from_remote } = query(&uri)?;
+    let exported = desk.admin.export(TenantId::parse(&id)?, at, Source::of(from_remote)).await?;
     let bytes = exported.bytes;
     let chunks = stream::try_unfold(exported, async |exported| {
         let read = exported.next().await;

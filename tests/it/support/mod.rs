@@ -8,6 +8,7 @@ pub(crate) mod listening;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod s3;
 pub(crate) mod slow;
 pub(crate) mod token;
 pub(crate) mod wire;
