@@ -1,6 +1,6 @@
 //! Tenants back out of the storage of `history.remote`: one, or all of them into an empty data directory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,8 +50,7 @@ impl Admin {
 
     /// A tenant that is not here, out of the storage, with its class, its keys and its standing as they were listed.
     pub(super) async fn bring_back(&self, tenant: TenantId, at_ms: u64) -> Result<Value> {
-        let listed = self.archive()?.listed().await?;
-        let copy = listed.catalog.map(Arc::new);
+        let copy = self.archive()?.catalog().await?.map(Arc::new);
         if let Some(copy) = &copy {
             let copy = Arc::clone(copy);
             self.run(move |parts| parts.catalog.take_over_standing(copy.path())).await?;
@@ -90,8 +89,7 @@ impl Admin {
         let busy = || Error::new(ErrorKind::Conflict, "work on all tenants is under way: wait until it has ended");
         let _turn = self.0.state.fleet.try_acquire().map_err(|_| busy())?;
         let archive = self.archive()?.clone();
-        let listed = archive.listed().await?;
-        let copy = listed.catalog.map(Arc::new);
+        let copy = archive.catalog().await?.map(Arc::new);
         let mut all: BTreeMap<TenantId, Option<TenantState>> = BTreeMap::new();
         if let Some(copy) = &copy {
             let copy = Arc::clone(copy);
@@ -102,7 +100,7 @@ impl Admin {
             let known = self.run(move |parts| known(copy.path(), parts)).await?;
             all.extend(known.into_iter().map(|(tenant, state)| (tenant, Some(state))));
         }
-        let filed: BTreeSet<_> = listed.tenants.into_iter().collect();
+        let filed = archive.tenants().await?;
         for tenant in &filed {
             all.entry(tenant.clone()).or_insert(None);
         }

@@ -1,7 +1,7 @@
 //! Whose past has grown, since when, and whose turn it is. At most one entry for each tenant.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -32,12 +32,12 @@ struct Waits {
 
 /// One tenant's turn, held.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
-    board: &'a Board,
+pub(super) struct Turn {
+    board: Arc<Board>,
     tenant: TenantId,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         self.board.state().busy.remove(&self.tenant);
         self.board.changed.notify_waiters();
@@ -68,14 +68,14 @@ impl Board {
     }
 
     /// The next one that is due, if its turn is free, and since when it waits.
-    pub(super) fn take(&self, now_ms: u64) -> Option<(Turn<'_>, u64)> {
+    pub(super) fn take(self: &Arc<Self>, now_ms: u64) -> Option<(Turn, u64)> {
         let state = &mut *self.state();
         let free = |entry: &&(u64, TenantId)| entry.0 <= now_ms && !state.busy.contains_key(&entry.1);
         let (due, tenant) = state.due.iter().take_while(|entry| entry.0 <= now_ms).find(free)?.clone();
         state.due.remove(&(due, tenant.clone()));
         let since = state.waiting.remove(&tenant).map_or(now_ms, |waits| waits.since_ms);
         state.busy.insert(tenant.clone(), since);
-        Some((Turn { board: self, tenant }, since))
+        Some((Turn { board: Arc::clone(self), tenant }, since))
     }
 
     /// When the next one is due.
@@ -92,7 +92,7 @@ impl Board {
     }
 
     /// Nothing more of `tenant` is copied; the turn is the caller's as soon as what is being copied has stopped.
-    pub(super) async fn leave(&self, tenant: &TenantId) -> Turn<'_> {
+    pub(super) async fn leave(self: &Arc<Self>, tenant: &TenantId) -> Turn {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -104,7 +104,7 @@ impl Board {
                 }
                 if !state.busy.contains_key(tenant) {
                     state.busy.insert(tenant.clone(), u64::MAX);
-                    return Turn { board: self, tenant: tenant.clone() };
+                    return Turn { board: Arc::clone(self), tenant: tenant.clone() };
                 }
             }
             changed.await;
@@ -131,7 +131,7 @@ impl Board {
     }
 }
 
-impl Turn<'_> {
+impl Turn {
     /// Whose it is.
     pub(super) fn tenant(&self) -> &TenantId {
         &self.tenant

@@ -1,5 +1,7 @@
 //! The list of tenants in the storage, and which data directory the storage is of.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
@@ -12,15 +14,6 @@ use crate::random;
 
 const OWNER: &str = "owner";
 const CATALOG: &str = "catalog.db";
-
-/// Who is in the storage.
-#[derive(Debug)]
-pub(crate) struct Listed {
-    /// Names, in order.
-    pub tenants: Vec<TenantId>,
-    /// What is known of them.
-    pub catalog: Option<Staged>,
-}
 
 impl Archive {
     /// That the storage is this data directory's own; it becomes so where it was nobody's, or if `take` says so.
@@ -99,25 +92,26 @@ impl Archive {
         Ok(())
     }
 
-    /// Who is there.
+    /// Who has a past there, in order.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]: the storage can't be reached.
-    pub(crate) async fn listed(&self) -> Result<Listed> {
-        let mut tenants: Vec<_> =
-            self.0.store.folders("tenants").await?.iter().filter_map(|name| TenantId::parse(name).ok()).collect();
-        tenants.sort_unstable();
-        let catalog = match self.0.store.get(CATALOG).await? {
-            None => None,
-            Some(mut chunks) => {
-                let staging = self.0.around.staging.clone();
-                let (staged, mut file) = self.run(move || staging.receive()).await??;
-                while let Some(chunk) = chunks.try_next().await? {
-                    file = self.run(move || take_in(&mut file, &chunk).map(|()| file)).await??;
-                }
-                Some(staged)
-            }
-        };
-        Ok(Listed { tenants, catalog })
+    pub(crate) async fn tenants(&self) -> Result<BTreeSet<TenantId>> {
+        let folders = self.0.store.folders("tenants").await?;
+        Ok(folders.iter().filter_map(|name| TenantId::parse(name).ok()).collect())
+    }
+
+    /// The list of tenants as it was last sent, if it was.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the storage can't be reached.
+    pub(crate) async fn catalog(&self) -> Result<Option<Staged>> {
+        let Some(mut chunks) = self.0.store.get(CATALOG).await? else { return Ok(None) };
+        let staging = self.0.around.staging.clone();
+        let (staged, mut file) = self.run(move || staging.receive()).await??;
+        while let Some(chunk) = chunks.try_next().await? {
+            file = self.run(move || take_in(&mut file, &chunk).map(|()| file)).await??;
+        }
+        Ok(Some(staged))
     }
 }

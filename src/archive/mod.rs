@@ -40,7 +40,7 @@ struct Parts {
     settings: RwLock<HistorySettings>,
     /// Of this process, so that it takes no other's word for what has arrived.
     run: String,
-    board: Board,
+    board: Arc<Board>,
     /// What the list of tenants was like when it was last sent.
     catalog: tokio::sync::Mutex<Option<Vec<u8>>>,
 }
@@ -81,7 +81,7 @@ impl Archive {
     fn of(url: &RemoteUrl, settings: &HistorySettings, around: Around) -> Result<Self> {
         let store = Store::open(url, &settings.remote)?;
         let (settings, run) = (RwLock::new(settings.clone()), hex(&random::bytes::<8>()?));
-        let (board, catalog) = (Board::default(), tokio::sync::Mutex::default());
+        let (board, catalog) = (Arc::default(), tokio::sync::Mutex::default());
         Ok(Self(Arc::new(Parts { store, around, settings, run, board, catalog })))
     }
 

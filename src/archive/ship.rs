@@ -28,14 +28,14 @@ pub(crate) struct Erased {
 }
 
 /// Someone whose past is to be copied now.
-pub(crate) struct Due<'a> {
-    turn: Turn<'a>,
+pub(crate) struct Due {
+    turn: Turn,
     since_ms: u64,
 }
 
 impl Archive {
     /// The next tenant that is due at `now_ms`.
-    pub(crate) fn due(&self, now_ms: u64) -> Option<Due<'_>> {
+    pub(crate) fn due(&self, now_ms: u64) -> Option<Due> {
         let (turn, since_ms) = self.0.board.take(now_ms)?;
         Some(Due { turn, since_ms })
     }
@@ -73,7 +73,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`]: the storage, or the disk.
-    pub(crate) async fn ship(&self, due: Due<'_>) -> Result<()> {
+    pub(crate) async fn ship(&self, due: Due) -> Result<()> {
         let tenant = due.turn.tenant().clone();
         let done = self.copy(&tenant).await;
         if done.is_err() {

@@ -197,6 +197,7 @@ const OF_CREDENTIALS: [&str; 6] = [
 ];
 
 /// What an operator has to know, and nothing that the service's answer may hold beside it.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn explained(error: object_store::Error) -> Error {
     use object_store::Error as Said;
 

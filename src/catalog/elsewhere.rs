@@ -57,13 +57,13 @@ impl Catalog {
         })
     }
 
-    /// Who is listed in `copy`, and where each is in its life.
+    /// Who is listed in `copy`, but for those that were just being made, and where each is in its life.
     ///
     /// # Errors
     /// What SQLite says.
     pub(crate) fn listed_in(&self, copy: &Path) -> Result<Vec<(TenantId, TenantState)>> {
         self.beside(copy, |conn| {
-            let mut listed = conn.prepare("SELECT id, state FROM copy.tenant ORDER BY id")?;
+            let mut listed = conn.prepare("SELECT id, state FROM copy.tenant WHERE state <> 1 ORDER BY id")?;
             let rows = listed.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
             rows.map(|row| {
                 let (id, state) = row?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, pending};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
@@ -55,7 +55,7 @@ impl Shipper {
     /// Runs until `stop`; then sends what is left, as long as the storage answers.
     pub(super) async fn run(self, stop: CancellationToken) {
         let account = Arc::new(Credit::default());
-        let (mut going, mut under_way) = (Going::default(), FuturesUnordered::new());
+        let (mut going, mut under_way) = (Going::default(), JoinSet::new());
         // What an earlier process left, page after page of tenants.
         let mut unseen = Some(None);
         loop {
@@ -83,7 +83,8 @@ impl Shipper {
                 && under_way.len() < most
                 && let Some(due) = self.archive.due(until)
             {
-                under_way.push(self.archive.ship(due));
+                let archive = self.archive.clone();
+                under_way.spawn(async move { archive.ship(due).await });
                 continue;
             }
             if stopping && under_way.is_empty() {
@@ -93,7 +94,10 @@ impl Shipper {
             let full = under_way.len() >= most;
             let at = std::time::UNIX_EPOCH + Duration::from_millis(next.min(u64::from(u32::MAX) * 1_000));
             tokio::select! {
-                Some(done) = under_way.next() => self.went(&mut going, done),
+                Some(done) = under_way.join_next() => {
+                    let panicked = |error| Err(Error::internal("sending a tenant's past panicked").with_source(error));
+                    self.went(&mut going, done.unwrap_or_else(panicked));
+                }
                 () = self.archive.changed() => {}
                 () = self.clock.reach(at), if !full && next > now => {}
                 () = if stopping { Either::Left(pending()) } else { Either::Right(stop.cancelled()) } => {}

@@ -134,6 +134,8 @@ fn tables() -> Vec<(&'static str, String)> {
         let name: &'static str = name.clone().leak();
         tables.push((name, lines));
     }
+    let remote = table(&structs, &at_start, "history.remote.", "RemoteSettings", &defaults["history"]["remote"]);
+    tables.push(("history.remote", remote));
     let issuer = serde_json::to_value(IssuerSettings::default()).expect("JSON");
     tables.push(("auth.issuers", table(&structs, &at_start, "", "IssuerSettings", &issuer)));
     tables

@@ -6,11 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use freehold::rusqlite::Connection;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::process::{Server, call, output};
 use crate::support::s3::{S3, SECRET};
-use crate::support::{PATIENCE, content, numbers};
+use crate::support::wire::Ask;
+use crate::support::{PATIENCE, content, numbers, plain, tree};
+
+/// When the clock of a host of tests stands.
+const NOW: u64 = 1_893_456_000;
 
 const CANARY: &str = "canary-5d1b7e-this-must-be-gone";
 
@@ -384,4 +389,97 @@ fn there_too_the_oldest_goes() {
     assert!((1..=2).contains(&bases), "{:?}", s3.objects());
     assert!(s3.objects().len() < 15, "{:?}", s3.objects());
     assert_eq!(place.there("acme", None, "all"), up_to(30));
+}
+
+/// A whole copy that takes many requests, and a process that is killed again and again while it is on its way.
+#[test]
+fn kill_9_while_it_is_sent_loses_nothing_that_was_there() {
+    let (s3, dir) = (S3::start(), tempfile::tempdir().expect("a folder"));
+    let place = Place::with(&s3, dir.path(), "b", "base_every = \"0s\"");
+    let token = place.tenant("acme", &[]);
+    let mut server = place.serve();
+    begin(&server, &token);
+    sql(&server, &token, "CREATE TABLE bulk (b)", &json!([]));
+    let fill = "INSERT INTO bulk WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 1000)
+                SELECT randomblob(2000) FROM c";
+    let mut there = 0;
+    for round in 0..8 {
+        // 16 MB and more: each whole copy is in two chunks and more.
+        (0..if round == 0 { 8 } else { 1 }).for_each(|_| sql(&server, &token, fill, &json!([])));
+        hits(&server, &token, round * 10..round * 10 + 10);
+        let before = s3.objects();
+        until("something of it arrives", || s3.objects() != before);
+        server.kill();
+        // What was there is there, whole, whatever the end cut off.
+        if place.run(&["tenant", "verify", "acme", "--from-remote"]).status.success() {
+            let rows = place.there("acme", None, "cut").len() as u64;
+            assert!(rows >= there, "{rows} of {there}");
+            there = rows;
+        }
+        server = place.serve();
+    }
+    place.until_there("acme", 80);
+    assert!(server.terminate().success());
+    assert_eq!(place.there("acme", None, "end"), up_to(80));
+    let objects = s3.objects();
+    let bases = objects.iter().filter(|name| name.ends_with(".base")).count();
+    assert!(bases >= 2, "{objects:?}");
+    place.burn();
+    place.must(&["tenant", "restore", "--all", "--from-remote"]);
+    assert!(place.must(&["tenant", "sql", "acme", "SELECT count(*) FROM bulk"]).contains("15000"));
+}
+
+/// Another disk does as well; what waits is told, and nothing is sent more often than is set.
+#[tokio::test]
+async fn what_waits_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let past = folder.path().join("past");
+    let url = format!("file://{}", past.display());
+    let host = plain(&["acme"], |settings| {
+        settings.history.every = Duration::ZERO;
+        settings.history.remote.url = url.parse().ok();
+    });
+    let metric = async |name: &str| {
+        let text = Ask::new(Method::GET, "/metrics").send_to(host.admin_router()).await.text().to_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).parse::<f64>().expect("a number")
+    };
+    let settled = async || {
+        let begun = Instant::now();
+        while metric("freehold_history_remote_waiting").await > 0.0 {
+            assert!(begun.elapsed() < PATIENCE, "it is never there");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    settled().await;
+    content(&host.call("acme", "kv_set", json!({ "key": "k", "value": 1 })).await);
+    assert_eq!(metric("freehold_history_remote_waiting").await, 1.0);
+    let sent = metric("freehold_history_remote_sent_bytes_total").await;
+    let held = tree(&past);
+    // The clock stands still, and so does what waits for it; then it is told since when.
+    host.clock().set(NOW + 9);
+    assert_eq!(metric("freehold_history_remote_lag_seconds").await, 9.0);
+    assert_eq!(tree(&past), held);
+    host.clock().set(NOW + 11);
+    settled().await;
+    assert!(metric("freehold_history_remote_sent_bytes_total").await > sent);
+    assert_eq!(metric("freehold_history_remote_lag_seconds").await, 0.0);
+    assert!(tree(&past).iter().any(|path| path.to_string_lossy().ends_with(".base")), "{:?}", tree(&past));
+    // Nobody else on the machine reads it.
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(fs::metadata(&past).expect("a folder").permissions().mode() & 0o777, 0o700);
+    // A folder that can't be written fails, is counted, and is not asked all the time.
+    content(&host.call("acme", "kv_set", json!({ "key": "k", "value": 2 })).await);
+    fs::remove_dir_all(&past).expect("gone");
+    fs::write(&past, "in the way").expect("written");
+    host.clock().set(NOW + 30);
+    let begun = Instant::now();
+    while metric("freehold_history_remote_failures_total").await < 1.0 {
+        assert!(begun.elapsed() < PATIENCE, "it never fails");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(metric("freehold_history_remote_failures_total").await, 1.0);
+    assert_eq!(metric("freehold_history_remote_waiting").await, 1.0);
+    content(&host.call("acme", "kv_set", json!({ "key": "k", "value": 3 })).await);
+    host.close().await;
 }

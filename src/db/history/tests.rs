@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{Keep, rebuild, windows};
+use super::{Keep, Past, rebuild, windows};
 use crate::clock::HeldClock;
 use crate::config::{Durability, HistorySettings, Limits};
 use crate::db::{DataDir, Database, FileSettings, Migrations, ReaderThreads, Staging, Template};
@@ -154,6 +154,46 @@ fn a_gap_is_a_gap() {
     assert_eq!(bench.at(START + 15).map(|found| found.0), Some(2));
     assert_eq!(bench.at(START + 30).map(|found| found.0), Some(5));
     assert_eq!(windows(&bench.data, &bench.tenant).expect("read").len(), 2);
+}
+
+/// What is to be kept elsewhere too waits until it is there, and fills no disk.
+#[test]
+fn what_is_not_elsewhere_yet_stays_as_far_as_there_is_room() {
+    for (mebibytes, stays) in [(64, true), (12, false)] {
+        let mut bench = Bench::new(|settings| {
+            (settings.bases, settings.bytes) = (2, bytesize::ByteSize::mib(mebibytes));
+        });
+        bench.keep.grown = Some(Arc::new(|| {}));
+        let mut database = bench.open();
+        write(&mut database, "CREATE TABLE t (n INTEGER, b BLOB)");
+        for second in 1..60 {
+            bench.clock.set(START + second);
+            write(&mut database, "INSERT INTO t VALUES (1, NULL); UPDATE t SET b = randomblob(500000) WHERE rowid = 1");
+        }
+        let past = Past::of(&bench.data, &bench.tenant);
+        let count = || super::bases(&bench.data.tenant_dir(&bench.tenant).join("history")).expect("read").len();
+        assert!(count() > 2, "{} bases", count());
+        assert_eq!(bench.at(START + 1).is_some(), stays);
+        // It arrives, piece by piece; then the next base lets go of what is too old.
+        let mut shipped = past.shipped();
+        let mut pieces = Vec::new();
+        while let Some(errand) = past.next(&shipped).expect("read") {
+            past.arrived(&mut shipped, errand.piece).expect("noted");
+            pieces.push(errand.piece);
+        }
+        assert!(!past.is_behind().expect("read"));
+        let held = past.hold_against("another", &pieces).expect("read");
+        assert!(held.is_some_and(|(_, stale)| stale.is_empty()), "it does not fit itself");
+        for second in 60..80 {
+            bench.clock.set(START + second);
+            write(&mut database, "UPDATE t SET b = randomblob(500000) WHERE rowid = 1");
+            while let Some(errand) = past.next(&shipped).expect("read") {
+                past.arrived(&mut shipped, errand.piece).expect("noted");
+            }
+        }
+        assert!(count() <= 3, "{} bases", count());
+        assert!(bench.at(START + 79).is_some());
+    }
 }
 
 /// Bounded in size: the oldest goes, what is left can still be brought back.
