@@ -6,6 +6,7 @@ mod door;
 mod front;
 mod listen;
 mod operator;
+mod recipe;
 mod reload;
 mod residency;
 mod scheduler;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use super::assemble::{Recipe, Service};
+use super::assemble::Service;
 use super::door::keys_of;
 use super::front::Front;
+use super::recipe::Recipe;
 use crate::auth::Authenticate;
 use crate::config::{Changes, Settings};
 use crate::error::{Error, ErrorKind, Result};
