@@ -11,14 +11,27 @@ use crate::id::TenantId;
 
 /// Pieces that are on their way at once; each is 256 KiB, or one transaction.
 const AT_ONCE: usize = 8;
+/// How often a tenant that goes on writing may get in between.
+const TRIES: usize = 8;
 
 impl Archive {
     /// `tenant`'s file as it was at `at_ms`, or at the last change before it that is there.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]: nothing of it is there, or nothing of that time; [`ErrorKind::Unavailable`]: the
-    /// storage can't be reached, or what it has is damaged.
+    /// storage can't be reached, or what it has is damaged; [`ErrorKind::Conflict`]: what it has changes too fast.
     pub(crate) async fn fetch(&self, tenant: &TenantId, at_ms: u64) -> Result<Rebuilt> {
+        for _ in 1..TRIES {
+            match self.try_fetch(tenant, at_ms).await {
+                // What has grown meanwhile stands in the place of what was listed.
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                fetched => return fetched,
+            }
+        }
+        self.try_fetch(tenant, at_ms).await
+    }
+
+    async fn try_fetch(&self, tenant: &TenantId, at_ms: u64) -> Result<Rebuilt> {
         let remains = self.remains(tenant).await?;
         if remains.is_empty() {
             return Err(nothing_of(tenant));
@@ -60,5 +73,5 @@ impl Archive {
 
 fn gone() -> Error {
     let said = "a piece of the tenant's past was let go of while it was fetched: try again";
-    Error::new(ErrorKind::Unavailable, said)
+    Error::new(ErrorKind::Conflict, said)
 }

@@ -88,7 +88,11 @@ impl Call {
         let name = only(headers, "mcp-name")?;
         let whole = meta.protocol_version().as_ref() == Some(modern) && meta.missing_required_keys(modern).is_empty();
         let annotated = || described(&params.name).is_some_and(|tool| mentions(&tool.input_schema, IN_HEADER));
-        (whole && name == params.name && !name.starts_with(ENCODED) && !annotated()).then(|| Self { id, meta, params })
+        (whole && name == params.name && !name.starts_with(ENCODED) && !annotated()).then_some(Self {
+            id,
+            meta,
+            params,
+        })
     }
 
     /// The call in `request`, which names a session, if it is one and rmcp would find no fault with it.
