@@ -103,7 +103,7 @@ impl Call {
         }
         let Message { id, mut params, .. } = serde_json::from_slice(request.body()).ok()?;
         let meta = params.meta.take().unwrap_or_default();
-        meta.protocol_version().is_none().then(|| Self { id, meta, params })
+        meta.protocol_version().is_none().then_some(Self { id, meta, params })
     }
 
     /// Has `handler` answer it, in the session of `seat` if it has one.
