@@ -1,6 +1,27 @@
 # What the tests with foreign programs share: tools that may have to be installed first, a cache that knows what
 # it was filled from, and a server to wait for. To be sourced; expects $cache to be set where packages are wanted.
 
+# A folder $work that goes with the script, however it ends, and an array `started` for the processes that do. They are
+# asked first: nginx killed outright leaves its workers behind.
+begin_work() {
+  work=$(mktemp -d)
+  started=()
+  trap end_work EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+}
+end_work() {
+  local pid
+  for pid in ${started[@]+"${started[@]}"}; do kill -TERM "$pid" 2>/dev/null || true; done
+  for _ in $(seq 20); do
+    [[ -n $(jobs -r) ]] || break
+    sleep 0.1
+  done
+  for pid in ${started[@]+"${started[@]}"}; do kill -KILL "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  rm -rf "$work"
+}
+
 # The whole path of the program $1; ends with what was expected where there is none.
 program() {
   [[ -f $1 && -x $1 ]] || { echo "$0: no such program: $1" >&2; exit 2; }

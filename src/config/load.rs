@@ -119,6 +119,12 @@ impl Settings {
             return Err(Error::invalid("tenants.resident_max is 0: no tenant could ever be served"));
         }
         self.traces.check()?;
+        if self.history.remote.url.is_some() && !self.history.enabled {
+            return Err(Error::invalid(
+                "history.remote.url is set and history.enabled is false, so that nothing would be sent: switch it on, or \
+                 leave the address out",
+            ));
+        }
         self.history.remote.check()?;
         self.auth.check()
     }

@@ -13,23 +13,7 @@ cache=${CACHE_DIR:-$here/.cache}
 source "$here/../../tools.sh"
 bin=$(program "$1")
 
-work=$(mktemp -d)
-started=()
-cleanup() {
-  local pid
-  # In order first: nginx killed outright leaves its workers behind.
-  for pid in ${started[@]+"${started[@]}"}; do kill -TERM "$pid" 2>/dev/null || true; done
-  for _ in $(seq 20); do
-    [[ -n $(jobs -r) ]] || break
-    sleep 0.1
-  done
-  for pid in ${started[@]+"${started[@]}"}; do kill -KILL "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+begin_work
 
 need_tools
 need_commands haproxy nginx caddy openssl curl

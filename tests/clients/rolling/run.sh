@@ -15,16 +15,7 @@ rate=${RATE:-20} long=${SECONDS_LONG:-12} agents=${AGENTS:-8}
 source "$clients/../tools.sh"
 bin=$(program "$1")
 
-work=$(mktemp -d)
-started=()
-cleanup() {
-  for pid in ${started[@]+"${started[@]}"}; do kill -KILL "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+begin_work
 
 need_tools
 need_python "$clients/python" python
