@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use super::store::CHUNK_BYTES;
 use super::{Archive, folder, nothing_of};
 use crate::db::{Choice, Landing, Rebuilt, take_in};
 use crate::error::{Error, ErrorKind, Result};
@@ -48,13 +49,17 @@ impl Archive {
     }
 
     async fn fetch_choice(&self, tenant: &TenantId, choice: Choice, at_ms: u64) -> Result<Rebuilt> {
-        let Choice { lineage, base, parts } = choice;
+        let Choice { lineage, base, bytes, parts } = choice;
         let folder = format!("{}/{lineage}", folder(tenant));
         let landing = Arc::new(Landing::new(self.0.around.staging.folder()?));
-        let mut chunks = self.0.store.get(&format!("{folder}/{base}")).await?.ok_or_else(gone)?;
         let to = Arc::clone(&landing);
         let mut file = self.run(move || to.base(base)).await??;
-        while let Some(chunk) = chunks.try_next().await? {
+        // In requests of their own, each with its deadline: a whole copy may take any time.
+        let (name, mut at) = (format!("{folder}/{base}"), 0);
+        while at < bytes {
+            let to = bytes.min(at + CHUNK_BYTES);
+            let chunk = self.0.store.get_range(&name, at, to).await?.ok_or_else(gone)?;
+            at = to;
             file = self.run(move || take_in(&mut file, &chunk).map(|()| file)).await??;
         }
         let coming = parts.into_iter().map(|piece| {

@@ -84,6 +84,15 @@ impl Store {
         }
     }
 
+    /// Some bytes of an object; `None` if it is not there.
+    pub(super) async fn get_range(&self, name: &str, from: u64, to: u64) -> Result<Option<Bytes>> {
+        match self.objects.get_range(&self.path(name)?, from..to).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(explained(error)),
+        }
+    }
+
     /// A small object as a whole.
     pub(super) async fn get_whole(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(mut chunks) = self.get(name).await? else { return Ok(None) };

@@ -298,12 +298,9 @@ impl History {
                 return Ok(());
             }
             let logs: Vec<u64> = numbers(&self.folder)?.into_iter().filter(|number| *number < second.0).collect();
-            if self.keep.grown.is_some() && bytes <= most {
-                let shipped = Past::at(self.folder.clone()).shipped();
-                let left = |number: &u64| Past::has_left(&shipped, *number, false);
-                if !Past::has_left(&shipped, first.0, true) || !logs.iter().all(left) {
-                    return Ok(());
-                }
+            let waits = || self.keep.grown.is_some() && !Past::at(self.folder.clone()).has_left(*first, &logs);
+            if bytes <= most && waits() {
+                return Ok(());
             }
             fs::remove_file(base_of(&self.folder, *first))?;
             for number in logs {

@@ -32,7 +32,7 @@ pub(crate) struct Shipped {
     /// The process that holds this for true.
     pub run: String,
     logs: BTreeMap<u64, Sent>,
-    bases: BTreeSet<u64>,
+    bases: BTreeSet<(u64, u64)>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -132,7 +132,7 @@ impl Past {
                 return Ok(Some(errand));
             }
         }
-        let base = bases(&self.0)?.into_iter().find(|base| !shipped.bases.contains(&base.0));
+        let base = bases(&self.0)?.into_iter().find(|base| !shipped.bases.contains(base));
         let Some(base) = base else { return Ok(None) };
         let path = base_of(&self.0, base);
         let bytes = fs::metadata(&path)?.len();
@@ -180,8 +180,8 @@ impl Past {
     /// What the disk says.
     pub(crate) fn arrived(&self, shipped: &mut Shipped, piece: Piece) -> io::Result<()> {
         match piece.kind {
-            PieceKind::Base { .. } => {
-                shipped.bases.insert(piece.number);
+            PieceKind::Base { at_ms } => {
+                shipped.bases.insert((piece.number, at_ms));
             }
             PieceKind::Part { to, .. } => {
                 let sent = shipped.logs.entry(piece.number).or_default();
@@ -204,8 +204,8 @@ impl Past {
             }
         }
         shipped.logs.retain(|number, _| *number + 1 >= first);
-        let bases: BTreeSet<u64> = bases(&self.0)?.into_iter().map(|base| base.0).collect();
-        shipped.bases.retain(|number| bases.contains(number));
+        let bases = bases(&self.0)?;
+        shipped.bases.retain(|base| bases.contains(base));
         Ok(())
     }
 
@@ -244,19 +244,25 @@ impl Past {
             }
             shipped.logs.insert(number, Sent { to, whole: false, last: Some(last.to_string()) });
         }
-        shipped.bases = there
-            .iter()
-            .filter(|piece| matches!(piece.kind, PieceKind::Base { .. }))
-            .map(|piece| piece.number)
-            .collect();
+        let base = |piece: &Piece| match piece.kind {
+            PieceKind::Base { at_ms } => Some((piece.number, at_ms)),
+            PieceKind::Part { .. } => None,
+        };
+        shipped.bases = there.iter().filter_map(base).collect();
+        let another = |base: &(u64, u64)| shipped.bases.iter().any(|other| other.0 == base.0 && other.1 != base.1);
+        if bases(&self.0)?.iter().any(another) {
+            return Ok(None);
+        }
         self.settle(&mut shipped)?;
         self.note(&shipped)?;
         Ok(Some((shipped, stale)))
     }
 
-    /// Whether all of that log, or that base, is elsewhere.
-    pub(super) fn has_left(shipped: &Shipped, number: u64, base: bool) -> bool {
-        if base { shipped.bases.contains(&number) } else { shipped.logs.get(&number).is_some_and(|sent| sent.whole) }
+    /// Whether all of that base is elsewhere, and of those logs.
+    pub(super) fn has_left(&self, base: (u64, u64), logs: &[u64]) -> bool {
+        let shipped = self.shipped();
+        let whole = |number: &u64| shipped.logs.get(number).is_some_and(|sent| sent.whole);
+        shipped.bases.contains(&base) && logs.iter().all(whole)
     }
 }
 

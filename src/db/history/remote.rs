@@ -25,6 +25,8 @@ pub(crate) struct Choice {
     pub lineage: String,
     /// A whole copy, and what was committed since, in order.
     pub base: Piece,
+    /// The size of that copy.
+    pub bytes: u64,
     /// Of the logs.
     pub parts: Vec<Piece>,
 }
@@ -77,7 +79,8 @@ impl Remains {
             let Some(base) = bases(&there).into_iter().rfind(|base| base.1 <= at_ms) else { continue };
             let led = changes(&there, base, at_ms);
             let base = Piece { number: base.0, kind: PieceKind::Base { at_ms: base.1 } };
-            able.push((led.surely, led.perhaps, Choice { lineage: lineage.clone(), base, parts: led.parts }));
+            let bytes = self.0[lineage].iter().find(|(piece, _)| *piece == base).map_or(0, |(_, bytes)| *bytes);
+            able.push((led.surely, led.perhaps, Choice { lineage: lineage.clone(), base, bytes, parts: led.parts }));
         }
         let said = "nothing is kept of that time in storage: `freehold tenant bookmarks --from-remote` tells of which \
                     it is";
