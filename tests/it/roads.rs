@@ -7,7 +7,7 @@ use http::Method;
 use proptest::prelude::*;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode, JsonObject,
-    ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool,
+    ProgressNotificationParam, ServerCapabilities, ServerConfig, ServerRequest, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use rmcp::{ErrorData, Peer, ServerHandler};
@@ -64,6 +64,10 @@ impl ServerHandler for Puppet {
         }
         if arguments.contains_key("keep") {
             self.kept.lock().expect("whole").push(context.peer.clone());
+        }
+        if request.name == "ping" {
+            let ping = rmcp::model::PingRequest::default();
+            context.peer.send_request(ServerRequest::PingRequest(ping)).await.expect("an answer");
         }
         let say = arguments.get("say").and_then(Value::as_str).unwrap_or_default();
         let refused = |code| Err(ErrorData::new(code, say.to_owned(), Some(json!({ "say": say }))));
@@ -237,6 +241,27 @@ async fn what_comes_late_reaches_nobody_else() {
     let all = second.rest().await;
     assert_eq!(all.len(), 4, "{all:?}");
     assert!(all.iter().all(|message| message["params"]["progress"] != 99.0), "{all:?}");
+    host.close().await;
+}
+
+/// A client is asked where it reads: on the stream of its call, whichever road that went.
+#[tokio::test]
+async fn a_client_is_asked_beside_its_call() {
+    let host = start(Puppet::default().host(), &["a"], |_| {});
+    for able in [json!({}), json!({ "roots": {} })] {
+        let session = Session::open_able(&host, "a", LEGACY[2], able).await;
+        session.call(&host, "plain", json!({})).await;
+        let call = rpc("tools/call", &json!({ "name": "ping", "arguments": {} }));
+        let mut stream = Events::open(&host, session.dress(Ask::post(call))).await;
+        stream.next().await.expect("a priming event");
+        let (_, asked) = stream.message().await;
+        assert_eq!(asked["method"], "ping", "{asked}");
+        let answer = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": {} });
+        assert_eq!(session.dress(Ask::post(answer.to_string())).send(&host).await.status, 202);
+        let all = stream.rest().await;
+        assert_eq!(all.len(), 1, "{all:?}");
+        assert!(all[0]["result"].is_object(), "{all:?}");
+    }
     host.close().await;
 }
 

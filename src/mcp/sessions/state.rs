@@ -53,8 +53,8 @@ pub(super) struct Call {
     pub stream: u64,
     /// Falls with this: then the next request of the same batch begins.
     _next: Option<oneshot::Sender<()>>,
-    /// Ends what answers it, where that is not for rmcp to do.
-    _answering: Option<DropGuard>,
+    /// Ends what answers it, where that is not for rmcp's loop to do.
+    answering: Option<DropGuard>,
 }
 
 impl State {
@@ -107,7 +107,7 @@ impl State {
         let (mut turns, mut next) = (Vec::with_capacity(queued), None);
         for (id, token) in questions.into_iter().rev() {
             self.progress.extend(token.map(|token| (token, stream)));
-            self.calls.insert(id.clone(), Call { stream, _next: next.take(), _answering: None });
+            self.calls.insert(id.clone(), Call { stream, _next: next.take(), answering: None });
             if turns.len() < queued {
                 let (sender, turn) = oneshot::channel();
                 next = Some(sender);
@@ -127,7 +127,13 @@ impl State {
         answering: DropGuard,
     ) {
         self.progress.extend(progress.map(|token| (token, stream)));
-        self.calls.insert(id, Call { stream, _next: None, _answering: Some(answering) });
+        self.calls.insert(id, Call { stream, _next: None, answering: Some(answering) });
+    }
+
+    /// The stream of the newest call that goes past rmcp's loop: what its handler asks bears no mark of whose it is, and
+    /// a client that reads no other stream would never hear of it.
+    fn past_loop(&self) -> Option<u64> {
+        self.calls.values().filter(|call| call.answering.is_some()).map(|call| call.stream).max()
     }
 
     /// Whether no request of `stream` is under way any more.
@@ -175,7 +181,7 @@ impl State {
             ServerJsonRpcMessage::Request(asking) => {
                 let origin = asking.request.extensions().get::<OriginatingRequestId>();
                 let call = origin.and_then(|origin| self.calls.get(&origin.0));
-                let number = call.map_or(STANDALONE, |call| call.stream);
+                let number = call.map(|call| call.stream).or_else(|| self.past_loop()).unwrap_or(STANDALONE);
                 self.asked.insert(asking.id.clone(), number);
                 (number, false)
             }
