@@ -264,7 +264,7 @@ impl Admin {
     }
 
     /// Opens a tenant, which migrates its file, and lets it go. Callers come first: it waits for a place.
-    async fn wake(&self, tenant: &TenantId) -> Result<()> {
+    pub(crate) async fn wake(&self, tenant: &TenantId) -> Result<()> {
         for _ in 0..TRIES {
             match self.0.tenants.get(tenant).await {
                 Err(error) if error.kind() == ErrorKind::Busy => {

@@ -56,17 +56,20 @@ impl Archive {
         self.0.board.changed().await;
     }
 
-    /// Whether something of `tenant` is not there, as far as its folder knows; then it is due at once. Blocking: on the
-    /// executor.
-    pub(crate) fn look(&self, tenant: &TenantId) -> Result<()> {
-        let behind = Past::of(&self.0.around.dir, tenant).is_behind();
-        match behind {
-            Ok(true) => self.0.board.add(tenant, self.now(), self.now()),
+    /// Whether something of `tenant` is not there, as far as its folder knows: then it is due at once. `true` if it has
+    /// to be opened for its past to have all. Blocking: on the executor.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the disk.
+    pub(crate) fn look(&self, tenant: &TenantId) -> Result<bool> {
+        let past = Past::of(&self.0.around.dir, tenant);
+        match past.is_behind() {
             Ok(false) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.0.board.add(tenant, self.now(), self.now()),
-            Err(error) => return Err(unread(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unread(error)),
+            // Let go of while it was looked at, or behind.
+            _ => self.0.board.add(tenant, self.now(), self.now()),
         }
-        Ok(())
+        Ok(past.lacks_the_log())
     }
 
     /// Copies all of it that is not there. Broken off, it waits for its next turn.

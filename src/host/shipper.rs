@@ -117,19 +117,31 @@ impl Shipper {
         self.archive.ship_catalog().await
     }
 
-    /// Marks those of the next tenants that are not all in the storage; the last of them, if there are more.
+    /// Marks those of the next tenants that are not all in the storage, and opens those that a crash left with something
+    /// that is in no past yet: nobody may call them for long. The last of them, if there are more.
     async fn look(&self, account: &Arc<Credit>, after: Option<TenantId>) -> Result<Option<TenantId>> {
         let (catalog, archive) = (Arc::clone(&self.catalog), self.archive.clone());
         let look = move || {
-            let page = catalog.list(after.as_ref(), PAGE)?;
+            let (page, mut left) = (catalog.list(after.as_ref(), PAGE)?, Vec::new());
             for record in page.iter().filter(|record| record.state == TenantState::Served) {
-                if let Err(error) = archive.look(&record.id) {
-                    tracing::warn!(tenant = %record.id, error = error.chain(), "a tenant's past can't be sent");
+                match archive.look(&record.id) {
+                    Ok(true) => left.push(record.id.clone()),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(tenant = %record.id, error = error.chain(), "a tenant's past can't be sent");
+                    }
                 }
             }
-            Ok((page.len() == PAGE).then(|| page.last().map(|last| last.id.clone())).flatten())
+            let next = (page.len() == PAGE).then(|| page.last().map(|last| last.id.clone())).flatten();
+            Result::<_>::Ok((next, left))
         };
-        self.executor.run(account, look).await?
+        let (next, left) = self.executor.run(account, look).await??;
+        for tenant in left {
+            if let Err(error) = self.admin.wake(&tenant).await {
+                tracing::warn!(%tenant, error = error.chain(), "what a crash left of a tenant is not in its past yet");
+            }
+        }
+        Ok(next)
     }
 
     fn went(&self, going: &mut Going, done: Result<()>) {

@@ -121,6 +121,12 @@ impl Past {
         Ok(self.next(&shipped)?.is_some())
     }
 
+    /// Whether SQLite's log still has what a crash left in it, of which the past may not have all: it does once the
+    /// tenant is opened.
+    pub(crate) fn lacks_the_log(&self) -> bool {
+        fs::metadata(self.0.with_file_name("tenant.db-wal")).is_ok_and(|log| log.len() > 0)
+    }
+
     /// The next piece that is not elsewhere: changes first, whole copies then.
     ///
     /// # Errors
