@@ -457,6 +457,11 @@ async fn what_waits_is_measured() {
         at
     };
     let at = settled(NOW).await;
+    let begun = Instant::now();
+    while !past.join("catalog.db").exists() {
+        assert!(begun.elapsed() < PATIENCE, "the list is never there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     content(&host.call("acme", "kv_set", json!({ "key": "k", "value": 1 })).await);
     // It is kept behind the answer.
     let begun = Instant::now();
