@@ -28,33 +28,37 @@ pub(super) struct Caller {
     pub(super) streams: bool,
 }
 
-/// A request's line in the log, written when it is answered.
+/// A request's line in the log. It is written when this is dropped: also where nobody waits for the answer any more.
 pub(super) struct Line {
     id: RequestId,
     begun: Instant,
     method: Method,
     uri: Uri,
     client: Option<ClientAddr>,
+    /// `None`: there was no answer.
+    status: Option<u16>,
+    caller: Option<Caller>,
+    cause: Option<Cause>,
 }
 
 impl Line {
     pub(super) fn begin(id: RequestId, head: &Parts, client: Option<ClientAddr>) -> Self {
-        Self { id, begun: Instant::now(), method: head.method.clone(), uri: head.uri.clone(), client }
+        let (method, uri) = (head.method.clone(), head.uri.clone());
+        Self { id, begun: Instant::now(), method, uri, client, status: None, caller: None, cause: None }
     }
 
     /// Writes it, or has the answer's end write it, and tells how long it took to the answer's head.
-    pub(super) fn end(self, mut answer: Response) -> (Response, Duration) {
+    pub(super) fn end(mut self, mut answer: Response) -> (Response, Duration) {
         let took = self.begun.elapsed();
-        let status = answer.status().as_u16();
-        let (caller, cause) = (answer.extensions_mut().remove::<Caller>(), answer.extensions_mut().remove::<Cause>());
-        let streams = caller.as_ref().is_some_and(|caller| caller.streams);
-        let ending = Ending { line: self, status, caller, cause };
-        if !streams {
+        self.status = Some(answer.status().as_u16());
+        self.caller = answer.extensions_mut().remove();
+        self.cause = answer.extensions_mut().remove();
+        if !self.caller.as_ref().is_some_and(|caller| caller.streams) {
             return (answer, took);
         }
         let answer = answer.map(|body| {
             Body::new(body.map_frame(move |frame| {
-                let _ = &ending;
+                let _ = &self;
                 frame
             }))
         });
@@ -62,34 +66,26 @@ impl Line {
     }
 }
 
-/// What is left to be said. It is when this is dropped.
-struct Ending {
-    line: Line,
-    status: u16,
-    caller: Option<Caller>,
-    cause: Option<Cause>,
-}
-
-impl Drop for Ending {
+impl Drop for Line {
     fn drop(&mut self) {
-        let Self { line, status, caller, cause } = self;
-        let took = line.begun.elapsed();
+        let Self { id, begun, method, uri, client, status, caller, cause } = self;
         let caller = caller.as_ref();
         let spent = caller.map(|caller| caller.spent.read());
+        let gone = status.is_none().then_some("there was no answer: its client left, or was cut");
         tracing::info!(
-            request.id = line.id.as_str(),
-            http.method = line.method.as_str(),
+            request.id = id.as_str(),
+            http.method = method.as_str(),
             // The path alone: a query may hold a token that somebody put there by mistake.
-            http.path = shortened(line.uri.path()),
+            http.path = shortened(uri.path()),
             http.status = *status,
-            client.address = line.client.map(|client| tracing::field::display(client.0)),
+            client.address = client.map(|client| tracing::field::display(client.0)),
             tenant.id = caller.map(|caller| caller.tenant.as_str()),
             trace_id = caller.and_then(|caller| Some(tracing::field::display(caller.spent.trace()?.id()))),
             tool = caller.and_then(|caller| caller.tool.as_deref()),
             queue.wait_us = spent.map(|spent| spent.queue_us),
             sql_us = spent.map(|spent| spent.sql_us),
-            cause = cause.as_ref().map(|cause| cause.0.as_str()),
-            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            cause = cause.as_ref().map(|cause| cause.0.as_str()).or(gone),
+            duration_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             "request"
         );
     }

@@ -1,12 +1,14 @@
 //! The log: one line for each request, whatever became of it, with whose it was, which tool, and what it cost.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::PATIENCE;
 use crate::support::process::{Server, call, exchange, must};
-use crate::support::wire::LEGACY;
+use crate::support::wire::{LEGACY, MODERN};
 
 /// The lines of `count` requests: a stream's comes with its end, which its client may see first.
 fn requests(server: &Server, count: usize) -> Vec<Value> {
@@ -62,11 +64,32 @@ fn every_request_is_one_line_with_what_it_cost() {
         exchange(address, b"GET /nowhere?secret=s3cret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").is_some()
     );
 
-    let mut told = requests(&server, 7);
-    assert_eq!(told.len(), 7, "{told:#?}");
+    // One whose client does not wait for the answer.
+    let long = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientInfo": { "name": "it", "version": "0" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({ "name": "sql_query", "arguments": { "sql": long }, "_meta": meta });
+    let body = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params }).to_string();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Accept: application/json\r\nMCP-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\nMcp-Name: sql_query\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut leaves = TcpStream::connect(address).expect("a connection");
+    leaves.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+    drop(leaves);
+
+    let mut told = requests(&server, 8);
+    assert_eq!(told.len(), 8, "{told:#?}");
     // In the order in which they came: ids count up.
     told.sort_by_key(|line| line["request.id"].as_str().map(str::to_owned));
-    let [first, opened, ready, old, denied, stranger, nowhere] = &told[..] else { unreachable!("seven") };
+    let [first, opened, ready, old, denied, stranger, nowhere, gone] = &told[..] else { unreachable!("eight") };
+    assert!(gone.get("http.status").is_none(), "{gone}");
+    assert!(gone["cause"].as_str().is_some_and(|cause| cause.contains("no answer")), "{gone}");
     for (line, status, tool) in [(first, 200, Some("sql_query")), (opened, 200, None), (ready, 202, None)] {
         assert_eq!((&line["http.status"], &line["tenant.id"]), (&json!(status), &json!("acme")), "{line}");
         assert_eq!(line.get("tool").and_then(Value::as_str), tool, "{line}");
