@@ -117,3 +117,61 @@ fn sampler(settings: &TracesSettings) -> Box<dyn ShouldSample> {
         based.with_remote_parent_sampled(ratio()).with_remote_parent_not_sampled(ratio())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use opentelemetry::trace::{Span, TraceContextExt, Tracer};
+    use tokio::net::TcpSocket;
+
+    use super::super::metrics::{Levels, Metrics};
+    use super::{Carried, Opening, Traces};
+    use crate::clock::SystemClock;
+    use crate::config::{CollectorUrl, TracesSettings};
+
+    /// A tool's own span, made as OpenTelemetry's documents have it, takes the host's way, under the request's.
+    #[tokio::test]
+    async fn spans_of_the_global_tracer_go_the_same_way() {
+        // Nobody listens there, and nobody else can have it: what is sent is lost, and counted.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let address = socket.local_addr().expect("an address");
+        let endpoint = CollectorUrl::try_from(format!("http://{address}")).ok();
+        let settings = TracesSettings { endpoint, ..TracesSettings::default() };
+        let metrics = Arc::new(Metrics::default());
+        let traces = Traces::start(&settings, &metrics, Arc::new(SystemClock)).expect("they start");
+        traces.take_globals();
+        let opening = Opening {
+            begun: std::time::Instant::now(),
+            http: "POST /mcp",
+            http_version: "1.1",
+            method: Some("tools/call"),
+            tool: Some("add"),
+            id: None,
+            messages: 1,
+            protocol: None,
+            tenant: "acme",
+            request_id: "1",
+            in_headers: Carried::default(),
+            in_message: Carried::default(),
+        };
+        let request = traces.begin(&opening).expect("they are on");
+        {
+            let _attached = request.trace().attach();
+            let own = opentelemetry::global::tracer("tool").start("own");
+            let here = opentelemetry::Context::current().span().span_context().clone();
+            assert_eq!(own.span_context().trace_id(), here.trace_id());
+            assert!(own.span_context().is_sampled() && own.span_context().span_id() != here.span_id());
+        }
+        drop(request);
+        traces.close(Duration::from_secs(30)).await;
+        let told = metrics.told(Levels::default()).expect("text");
+        assert!(told.contains("freehold_trace_spans_total{outcome=\"lost\"} 2"), "{told}");
+        // What ends after the stop is counted too.
+        drop(traces.begin(&opening));
+        let told = metrics.told(Levels::default()).expect("text");
+        assert!(told.contains("freehold_trace_spans_total{outcome=\"stopped\"} 1"), "{told}");
+    }
+}
