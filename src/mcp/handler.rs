@@ -272,8 +272,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
     fn get_prompt(&self, request: GetPromptRequestParams, mut context: Cx) -> Answering<'_, GetPromptResponse> {
         Box::pin(async move {
             self.bind(&mut context)?;
-            let ended = Guard::of(&context);
-            let seat = seated!(self, request, context, request.arguments.is_some());
+            let (ended, seat) = (Guard::of(&context), seated!(self, request, context, request.arguments.is_some()));
             seat.settle(guarded(ended, self.server.get_prompt(request, context)).await)
         })
     }
