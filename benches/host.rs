@@ -29,7 +29,7 @@ use support::report::Report;
 use support::request::modern_call;
 use support::table::Table;
 use support::tokens::{Signer, Unread};
-use support::{Done, bare_rmcp, noise, residents, sessions, tokens, tools};
+use support::{Done, bare_rmcp, noise, operate, residents, sessions, tokens, tools};
 
 /// The binary's own, for both sides.
 #[cfg(feature = "jemalloc")]
@@ -52,6 +52,8 @@ struct Size {
     residents: usize,
     registered: usize,
     notes: usize,
+    /// Bytes of the file that is exported.
+    export: usize,
     /// Calls of a built-in tool in one round.
     tools: usize,
     /// Quiet sessions, the tenants that they are spread over, and how long they are quiet.
@@ -69,6 +71,7 @@ const LARGE: Size = Size {
     residents: 2_000,
     registered: 100_000,
     notes: 100_000,
+    export: 200_000_000,
     tools: 400,
     sessions: (10_000, 100, Duration::from_secs(60)),
     listen: Duration::from_secs(4),
@@ -82,6 +85,7 @@ const SMALL: Size = Size {
     residents: 8,
     registered: 1_000,
     notes: 500,
+    export: 2_000_000,
     tools: 5,
     sessions: (20, 2, Duration::from_millis(300)),
     listen: Duration::from_millis(100),
@@ -135,7 +139,7 @@ async fn report() -> Done {
 
 #[tokio::main]
 async fn compare(size: &Size) -> Done {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 14] = [
         "tools",
         "calls",
         "auth",
@@ -146,6 +150,8 @@ async fn compare(size: &Size) -> Done {
         "memory",
         "sessions",
         "registered",
+        "export",
+        "scrape",
         "engine",
         "noise",
     ];
@@ -167,6 +173,8 @@ async fn compare(size: &Size) -> Done {
             "memory" => residents::memory(size.residents, &mut table)?,
             "sessions" => sessions::quiet(size.sessions.0, size.sessions.1, size.sessions.2, &mut table)?,
             "registered" => residents::registered(size.registered, size.rounds, &mut table)?,
+            "export" => operate::export(size.export, size.rounds, &mut table).await?,
+            "scrape" => operate::scrape(size.registered, size.residents, &mut table).await?,
             "engine" => noise::inside(size.rounds.min(3), size.listen, &mut table).await?,
             _ => noise::through_http(size.rounds.min(3), size.listen, &mut table).await?,
         }

@@ -4,6 +4,7 @@ pub mod bare_rmcp;
 pub mod bare_sqlite;
 pub mod load;
 pub mod noise;
+pub mod operate;
 pub mod pair;
 pub mod process;
 pub mod report;

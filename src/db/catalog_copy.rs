@@ -19,8 +19,8 @@ impl Staging {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): no room on the disk; what SQLite says.
     pub(crate) fn copy_of_catalog(&self) -> Result<(Staged, Vec<u8>)> {
         let source = open_catalog_with(self.dir(), Durability::Normal)?;
-        let (staged, _) = self.receive()?;
-        pause::on_disk(|| staged.fill(&source))?;
+        let (staged, file) = self.receive()?;
+        pause::on_disk(|| staged.fill(&source, &file))?;
         drop(source);
         let copy = rusqlite::Connection::open(staged.path())?;
         // Rewritten, so that nothing that was deleted is left between the rows.

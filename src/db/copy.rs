@@ -1,7 +1,7 @@
 //! Whole copies of a tenant's file: taken while writes go on, and put in a new tenant's place.
 //!
-//! A copy is made in one step inside one read transaction, so that it is the file as one commit left it and its
-//! writer waits for nobody (page by page it would begin anew at every write). While it lasts the log can't be reused.
+//! A copy is made inside one read transaction, so that it is the file as one commit left it and its writer waits for
+//! nobody. While it lasts the log can't be reused.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
-use rusqlite::backup::Backup;
+use rusqlite::backup::{Backup, StepResult};
 
 use super::layout::private_dir;
 use super::{DataDir, look_into, pause};
@@ -23,6 +23,10 @@ use crate::id::TenantId;
 const OF_THE_PRESENT: &[&str] = &["_fh_event", "_fh_subscription", "_fh_session", "_fh_task", "_fh_handle"];
 /// What only one tenant may do: in a second one it would be done twice.
 const OF_THE_ORIGINAL: &[&str] = &["_fh_reminder", "_fh_call", "_fh_usage"];
+
+/// Pages of a copy that the disk has not seen yet: a megabyte. With all of a large copy on its way to the disk at once a
+/// commit's fsync beside it would wait for all of that.
+const PAGES_A_SYNC: i32 = 256;
 
 /// Where copies are made. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -102,8 +106,8 @@ impl Staging {
     /// [`look_into`].
     pub(crate) fn copy_of(&self, tenant: &TenantId) -> Result<Staged> {
         let source = look_into(&self.dir, tenant)?;
-        let (staged, _) = self.receive()?;
-        pause::on_disk(|| staged.fill(&source))?;
+        let (staged, file) = self.receive()?;
+        pause::on_disk(|| staged.fill(&source, &file))?;
         staged.without_the_present()?;
         Ok(staged)
     }
@@ -131,10 +135,25 @@ impl Staged {
         File::open(&self.path).map_err(unusable)
     }
 
-    pub(super) fn fill(&self, source: &Connection) -> Result<()> {
+    /// `file` is this one. It stays open while SQLite has it: closing it would let go of SQLite's locks (POSIX).
+    pub(super) fn fill(&self, source: &Connection, file: &File) -> Result<()> {
         let mut copy = Connection::open(&self.path)?;
         copy.pragma_update(None, "synchronous", "off")?;
-        Backup::new(source, &mut copy)?.step(-1)?;
+        // One view for all steps: without it a write beside them would have the copy begin anew, each time.
+        let view = source.unchecked_transaction()?;
+        source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        let backup = Backup::new(source, &mut copy)?;
+        loop {
+            match backup.step(PAGES_A_SYNC)? {
+                StepResult::Done => break,
+                StepResult::More => file.sync_data().map_err(unusable)?,
+                _ => {
+                    return Err(Error::new(ErrorKind::Unavailable, "the file is held by another program: try again"));
+                }
+            }
+        }
+        drop(backup);
+        view.finish()?;
         // An ordinary file that can be read where nothing can be written: with a log it could not.
         copy.pragma_update(None, "journal_mode", "delete")?;
         copy.close().map_err(|(_, error)| error)?;

@@ -16,6 +16,9 @@ use crate::host::{Host, file_body};
 /// Of a file that is sent, what is read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
+/// What is written before the disk has seen it: it may be the one that tenants' commits wait for.
+const SYNC_BYTES: u64 = 1_000_000;
+
 pub(super) fn export(host: Host, one: &One, out: Option<&Path>, at: Option<&str>, from_remote: bool) -> Result<()> {
     let settings = one.place.settings()?;
     // A time has nothing in it that an address could not hold, but for the sign of a zone.
@@ -26,14 +29,19 @@ pub(super) fn export(host: Host, one: &One, out: Option<&Path>, at: Option<&str>
         Error::new(ErrorKind::Conflict, "the file can't be made: name one that is not there").with_source(error)
     };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&out).map_err(unmade)?;
-    let mut bytes = 0;
+    let (mut bytes, mut synced) = (0, 0);
     let done = operate(host, &settings, async |operator| {
         let progress = Progress::bytes("exporting", 0);
         operator
             .download(&path, |chunk, length| {
                 bytes += chunk.len() as u64;
                 progress.at(bytes, length);
-                file.write_all(chunk).map_err(unwritten)
+                file.write_all(chunk).map_err(unwritten)?;
+                if bytes - synced >= SYNC_BYTES {
+                    synced = bytes;
+                    file.sync_data().map_err(unwritten)?;
+                }
+                Ok(())
             })
             .await?;
         file.sync_all().map_err(unwritten)
