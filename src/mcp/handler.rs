@@ -64,12 +64,15 @@ impl<S: ServerHandler> TenantHandler<S> {
         sessions: TenantSessions,
         local: Option<Principal>,
     ) -> Self {
-        let subscriptions = Subscriptions::new(tenant.clone());
-        let (packs, lists_all) = (Arc::clone(&settings.packs), settings.lists_all);
+        let (subscriptions, packs) = (Subscriptions::new(tenant.clone()), Arc::clone(&settings.packs));
+        let lists_all = settings.lists_all;
         Self { server, packs, tenant, sealing, tasks, local, subscriptions, sessions, lists_all }
     }
 
-    /// The tenant's tasks.
+    pub(super) fn tenant(&self) -> &Handle {
+        &self.tenant
+    }
+
     pub(super) fn tasks(&self) -> &TaskBoard {
         &self.tasks
     }
@@ -82,10 +85,6 @@ impl<S: ServerHandler> TenantHandler<S> {
     /// The tenant as the caller of a bound request may use it.
     fn bound(&self, context: &Cx) -> Result<Tenant, ErrorData> {
         context.extensions.get::<Tenant>().cloned().ok_or_else(|| ErrorData::internal_error("internal error", None))
-    }
-
-    pub(super) fn tenant(&self) -> &Handle {
-        &self.tenant
     }
 
     /// Puts the tenant, on the caller's behalf, where the extractor finds it.
