@@ -30,6 +30,10 @@ pub(super) enum Reads {
 
 /// Names both types in `headers` for a client that takes what it will get.
 pub(super) fn widen(method: &Method, headers: &mut HeaderMap, waits_for_news: bool, list: bool) -> Reads {
+    // What most clients write, to the letter.
+    if *method == Method::POST && headers.get(ACCEPT) == Some(&BOTH) && headers.get_all(ACCEPT).iter().count() == 1 {
+        return Reads::Anything;
+    }
     let (json, events) = (takes(headers, JSON), takes(headers, EVENTS));
     match (json, events) {
         _ if *method == Method::GET && events => {

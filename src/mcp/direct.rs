@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Full};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientJsonRpcMessage, ClientRequest, ErrorCode,
     Implementation, InitializeRequestParams, JsonObject, JsonRpcVersion2_0, ProtocolVersion, RequestId,
-    RequestMetaObject, ServerJsonRpcMessage, Tool,
+    RequestMetaObject, ServerCapabilities, ServerConfig, ServerJsonRpcMessage, Tool,
 };
 use rmcp::service::{RequestContext, RunningService, serve_directly_with_ct};
 use rmcp::transport::Transport;
@@ -228,7 +228,12 @@ fn line(sender: mpsc::Sender<ServerJsonRpcMessage>, ended: CancellationToken) ->
 /// Nothing comes in by a [`Line`].
 struct Nobody;
 
-impl ServerHandler for Nobody {}
+impl ServerHandler for Nobody {
+    fn get_info(&self) -> ServerConfig {
+        // Asked for with each call, and read by nobody.
+        ServerConfig::new(ServerCapabilities::default()).with_server_info(Implementation::new("", ""))
+    }
+}
 
 struct Line(mpsc::Sender<ServerJsonRpcMessage>);
 
