@@ -2,7 +2,11 @@
 //!
 //! Per tenant, and not one for all: rmcp finds a session by its id alone, so that a shared service would
 //! serve A's session to B's token. Where every tenant has a service of its own, B's service does not know
-//! A's id, and no check has to be remembered. What HTTP status a refusal gets, nobody here knows.
+//! A's id, and no check has to be remembered. What HTTP status a refusal gets, nobody here knows, but for the few that
+//! the protocol gives one itself.
+//!
+//! A request goes one of two ways to the same handler: `direct` takes a `tools/call` with nothing odd about it, rmcp's
+//! transport everything else.
 
 mod accept;
 mod access;
