@@ -205,7 +205,7 @@ impl Landing {
     /// Makes `staged`, which is empty, the file as it was at `at_ms`.
     ///
     /// # Errors
-    /// As [`rebuild`](super::rebuild).
+    /// As [`rebuild`](super::rebuild()).
     pub(crate) fn rebuild(&self, at_ms: u64, staged: Staged) -> Result<Rebuilt> {
         rebuild_in(self.0.path(), at_ms, staged)
     }
