@@ -1,6 +1,6 @@
 //! The log: one line for each request, whatever became of it, with whose it was, which tool, and what it cost.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -76,11 +76,16 @@ fn every_request_is_one_line_with_what_it_cost() {
     let head = format!(
         "POST /mcp HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
          Accept: application/json\r\nMCP-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\nMcp-Name: sql_query\r\n\
-         Content-Length: {}\r\n\r\n",
+         Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     let mut leaves = TcpStream::connect(address).expect("a connection");
-    leaves.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+    leaves.write_all(head.as_bytes()).expect("sent");
+    // One that leaves before the server has seen it at all has no line.
+    let mut go_on = [0; 25];
+    leaves.read_exact(&mut go_on).expect("an answer to the head");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    leaves.write_all(body.as_bytes()).expect("sent");
     drop(leaves);
 
     let mut told = requests(&server, 8);
