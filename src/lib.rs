@@ -119,6 +119,7 @@ mod db;
 mod drain;
 mod embed;
 mod error;
+mod hex;
 mod host;
 mod http;
 mod id;

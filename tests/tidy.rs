@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["error"],
     &["id"],
-    &["clock", "drain", "random"],
+    &["clock", "drain", "hex", "random"],
     &["config"],
     &["telemetry"],
     &["auth"],

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use super::store::CHUNK_BYTES;
-use super::{Archive, hex, unread};
+use super::{Archive, unread};
 use crate::db::{Staged, take_in};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 use crate::id::TenantId;
 use crate::random;
 

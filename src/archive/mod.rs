@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{HistorySettings, RemoteUrl};
 use crate::db::{DataDir, Piece, Remains, Staging, Window};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 use crate::id::TenantId;
 use crate::random;
 use crate::telemetry::Metrics;
@@ -144,10 +145,6 @@ fn nothing_of(tenant: &TenantId) -> Error {
 
 fn unread(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, "a tenant's history can't be read to be copied").with_source(error)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

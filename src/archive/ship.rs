@@ -9,9 +9,10 @@ use bytes::Bytes;
 
 use super::board::Turn;
 use super::store::CHUNK_BYTES;
-use super::{Archive, folder, hex, unread};
+use super::{Archive, folder, unread};
 use crate::db::{Errand, Past, PieceKind, let_go_elsewhere};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 use crate::id::TenantId;
 use crate::random;
 

@@ -14,6 +14,7 @@ use super::standing::token_id;
 use super::{Principal, Scopes};
 use crate::config::TenantMap;
 use crate::error::Result;
+use crate::hex::hex;
 use crate::id::TenantId;
 
 /// Clock difference that is forgiven, in seconds.
@@ -145,11 +146,6 @@ impl Claims {
             TenantMap::Table(table) => table.get(named).cloned().ok_or_else(|| tenant_unknown("tenant_not_mapped")),
         }
     }
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A token's name in the audit log: enough to find it again, no use to anybody else.

@@ -11,10 +11,11 @@ use std::path::Path;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
-use super::claims::{hex, sha256};
+use super::claims::sha256;
 use super::key_set::PublicKey;
 use super::public_key;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 
 const SECRET_BYTES_MIN: usize = 32;
 const SECRET_TEXT_MIN: usize = 43;

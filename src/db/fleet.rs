@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::{DataDir, Migrations, look_into};
 use crate::error::{ErrorKind, Result};
+use crate::hex::hex;
 use crate::id::TenantId;
 
 /// Differences that are told of one tenant at most.
@@ -55,8 +56,8 @@ impl Expected {
             hash.update(text.as_bytes());
             hash.update(b"\0");
         }
-        let hash: String = hash.finish().as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        let target = format!("host-{}-app-{}-{hash}", owners[0].count(), owners[1].count());
+        let hash = hex(&hash.finish().as_ref()[..6]);
+        let target = format!("host-{}-app-{}-{hash}", owners[0].len(), owners[1].len());
         Ok(Self { owners, objects, target })
     }
 
@@ -82,7 +83,7 @@ impl Expected {
             Err(error) => return Err(error),
         };
         let (host, app) = (self.owners[0].check(&conn)?, self.owners[1].check(&conn)?);
-        let current = host == self.owners[0].count() && app == self.owners[1].count();
+        let current = host == self.owners[0].len() && app == self.owners[1].len();
         let drift = if current { self.drift(&conn)? } else { Vec::new() };
         Ok(Found::At { host, app, current, drift })
     }

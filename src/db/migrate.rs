@@ -71,11 +71,6 @@ impl Migrations {
         Self { owner: "app", steps }
     }
 
-    /// How many steps there are.
-    pub(super) fn count(&self) -> usize {
-        self.steps.len()
-    }
-
     /// Their names, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().map(|step| &*step.name)

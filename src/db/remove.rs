@@ -9,6 +9,7 @@ use aws_lc_rs::digest;
 
 use super::{DataDir, pause};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex::hex;
 use crate::id::TenantId;
 
 /// A file that was removed.
@@ -125,5 +126,5 @@ fn hash(path: &Path) -> io::Result<(u64, String)> {
             }
         }
     }
-    Ok((bytes, hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok((bytes, hex(hash.finish().as_ref())))
 }

@@ -15,6 +15,7 @@ use super::request_log::Caller;
 use super::trace::Traced;
 use crate::auth::{InsufficientScope, Principal, Rejected};
 use crate::error::{Error, ErrorKind};
+use crate::hex::hex;
 use crate::telemetry::{Audit, Metrics};
 use crate::tenant::{Handle, Meter};
 
@@ -128,7 +129,7 @@ impl Seen {
             "issuer": caller.map(Principal::issuer),
             "subject": caller.map(Principal::subject),
             "client_id": caller.and_then(Principal::client),
-            "credential": credential.map(|id| id[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            "credential": credential.map(|id| hex(&id[..8])),
             "method": self.method,
             "tool": self.tool,
             "bytes": (self.bytes > 0).then_some(self.bytes),

@@ -24,6 +24,7 @@ mod scope;
 mod trace;
 mod until;
 mod well_known;
+mod word;
 
 use std::sync::Arc;
 

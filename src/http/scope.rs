@@ -2,10 +2,11 @@
 //! that has started can't become a 403. The handler looks again; headers that repeat the body are not believed.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::word::Word;
 
 use crate::auth::{Principal, Scope, insufficient};
 use crate::error::{Error, Result};
@@ -19,67 +20,7 @@ pub(super) struct Wanted<'a> {
     #[serde(borrow, default)]
     params: Option<Named<'a>>,
     #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-}
-
-/// A text, or what stands in its place.
-#[derive(Debug)]
-enum Text<'a> {
-    Text(Cow<'a, str>),
-    Other,
-}
-
-/// By hand: what serde makes of an untagged enum writes an error for each id that is a number.
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AsText)
-    }
-}
-
-struct AsText;
-
-impl<'de> Visitor<'de> for AsText {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-        Ok(Text::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-        Ok(Text::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Text<'de>, E> {
-        Ok(Text::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Text<'de>, A::Error> {
-        IgnoredAny.visit_seq(list).map(|_| Text::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Text<'de>, A::Error> {
-        IgnoredAny.visit_map(map).map(|_| Text::Other)
-    }
+    id: Option<Word<'a>>,
 }
 
 /// An id comes back with every event of a stream.
@@ -88,13 +29,18 @@ const ID_BYTES_MAX: usize = 256;
 #[derive(Debug, Deserialize)]
 struct Named<'a> {
     #[serde(borrow, default)]
-    name: Option<Text<'a>>,
+    name: Option<Word<'a>>,
 }
 
 /// A message of whose parameters nothing is said.
 #[derive(Deserialize)]
 struct Bare {
     method: Option<IgnoredAny>,
+}
+
+/// Whether `body` is a list of messages, or means to be one.
+pub(super) fn is_batch(body: &[u8]) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
 impl<'a> Wanted<'a> {
@@ -105,14 +51,14 @@ impl<'a> Wanted<'a> {
     /// [`crate::ErrorKind::Invalid`] when a name stands twice, an id is longer than 256 bytes, or parameters are no
     /// object: what can't be looked into is not let past.
     pub(super) fn all(body: &'a [u8]) -> Result<Vec<Self>> {
-        let batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        let batch = is_batch(body);
         let parsed = if batch {
             serde_json::from_slice(body)
         } else {
             serde_json::from_slice(body).map(|message| vec![message])
         };
         let parsed: Result<Vec<Self>, serde_json::Error> = parsed;
-        let long = |one: &Self| matches!(&one.id, Some(Text::Text(text)) if text.len() > ID_BYTES_MAX);
+        let long = |one: &Self| matches!(&one.id, Some(Word::Text(text)) if text.len() > ID_BYTES_MAX);
         if parsed.as_ref().is_ok_and(|all| all.iter().any(long)) {
             return Err(Error::invalid(format!("an id is at most {ID_BYTES_MAX} bytes: send a shorter one")));
         }
@@ -143,7 +89,7 @@ impl<'a> Wanted<'a> {
     pub(super) fn tool(&self) -> Option<&str> {
         let calls = self.method.as_deref() == Some("tools/call");
         match &self.params.as_ref().filter(|_| calls)?.name {
-            Some(Text::Text(name)) => Some(name),
+            Some(Word::Text(name)) => Some(name),
             _ => None,
         }
     }

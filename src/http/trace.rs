@@ -1,16 +1,16 @@
 //! What a request's span is told: how it came, what its message says of itself, how it ended. Nobody who is not let in
 //! has a span, for anybody can send a `traceparent`.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::request_id::RequestId;
-use super::scope::Wanted;
+use super::scope::{Wanted, is_batch};
+use super::word::Word;
+use crate::mcp::only_text;
 use crate::telemetry::{Carried, Hold, Opening, Trace, Traces};
 use crate::tenant::Handle;
 
@@ -32,7 +32,7 @@ impl Traced {
         if !traces.are_on() {
             return None;
         }
-        let one = |name| only(&head.headers, name);
+        let one = |name| only_text(&head.headers, name).map(str::to_owned);
         let state: Vec<_> = head.headers.get_all("tracestate").iter().filter_map(|part| part.to_str().ok()).collect();
         Some(Box::new(Self {
             traces: traces.clone(),
@@ -105,12 +105,6 @@ impl Traced {
     }
 }
 
-fn only(headers: &HeaderMap, name: &str) -> Option<String> {
-    let mut sent = headers.get_all(name).iter();
-    let (first, second) = (sent.next()?, sent.next());
-    first.to_str().ok().filter(|_| second.is_none()).map(str::to_owned)
-}
-
 /// As much of a JSON-RPC message as its span is told, but for what [`Wanted`] has.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -137,39 +131,10 @@ struct Meta<'a> {
     tracestate: Word<'a>,
 }
 
-/// A text, a number, or what stands in their place.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Word<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Number(i64),
-    Other(IgnoredAny),
-}
-
-impl Default for Word<'_> {
-    fn default() -> Self {
-        Self::Other(IgnoredAny)
-    }
-}
-
-impl Word<'_> {
-    fn text(&self) -> Option<&str> {
-        if let Self::Text(text) = self { Some(text) } else { None }
-    }
-
-    fn told(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Text(text) => Some(Cow::Borrowed(text)),
-            Self::Number(number) => Some(Cow::Owned(number.to_string())),
-            Self::Other(_) => None,
-        }
-    }
-}
-
 impl<'a> Message<'a> {
     /// The one in `body`, or the first of many.
     fn first(body: &'a [u8]) -> Option<Self> {
-        if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        if is_batch(body) {
             return serde_json::from_slice::<Vec<Self>>(body).ok()?.into_iter().next();
         }
         serde_json::from_slice(body).ok()

@@ -78,14 +78,14 @@ impl Call {
         let headers = request.headers();
         let modern = &ProtocolVersion::V_2026_07_28;
         if request.method() != Method::POST
-            || only(headers, "mcp-method")? != METHOD
-            || only(headers, "mcp-protocol-version")? != modern.as_str()
+            || only_text(headers, "mcp-method")? != METHOD
+            || only_text(headers, "mcp-protocol-version")? != modern.as_str()
         {
             return None;
         }
         let Message { id, mut params, .. } = serde_json::from_slice(request.body()).ok()?;
         let meta = params.meta.take()?;
-        let name = only(headers, "mcp-name")?;
+        let name = only_text(headers, "mcp-name")?;
         let whole = meta.protocol_version().as_ref() == Some(modern) && meta.missing_required_keys(modern).is_empty();
         let annotated = || described(&params.name).is_some_and(|tool| mentions(&tool.input_schema, IN_HEADER));
         (whole && name == params.name && !name.starts_with(ENCODED) && !annotated()).then_some(Self {
@@ -199,7 +199,7 @@ impl Call {
 }
 
 /// The one value of a header, if it is text.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn only_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)

@@ -24,5 +24,6 @@ mod subscriptions;
 mod tasks;
 mod weight;
 
+pub(crate) use direct::only_text;
 pub(crate) use endpoint::{EndpointSettings, Hosted, hosted, waits_for_news};
 pub(crate) use weight::Scales;

@@ -36,8 +36,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use past::{Errand, Past, Shipped};
 pub(crate) use piece::{Piece, PieceKind};
-pub(crate) use rebuild::Window;
-pub(crate) use rebuild::{Rebuilt, rebuild, windows};
+pub(crate) use rebuild::{Rebuilt, Window, rebuild, windows};
 pub(crate) use remote::{Choice, Landing, Remains, let_go as let_go_elsewhere};
 
 /// A base of an open file that is larger is only made when the file is closed: it would hold up its writes.

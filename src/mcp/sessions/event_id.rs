@@ -8,6 +8,7 @@
 use aws_lc_rs::digest;
 use rmcp::model::RequestId;
 
+use crate::hex::hex;
 use crate::random;
 
 /// As JSON. Longer ones are left out: an id is sent with every event.
@@ -88,12 +89,6 @@ fn requests_of(json: &[u8]) -> Option<Vec<RequestId>> {
 fn bound(session: &str, drawn: &str) -> String {
     let digest = digest::digest(&digest::SHA256, format!("{session}\n{drawn}").as_bytes());
     hex(&digest.as_ref()[..HALF])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -25,6 +25,7 @@ use super::Metrics;
 use crate::clock::Clock;
 use crate::config::TracesSettings;
 use crate::error::Result;
+use crate::hex::hex;
 use crate::random;
 
 /// What a tool may put into one span of its own, so that a full queue has a size.
@@ -51,7 +52,7 @@ impl Traces {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid): the file of headers can't be used.
     pub(crate) fn start(settings: &TracesSettings, metrics: &Arc<Metrics>, clock: Arc<dyn Clock>) -> Result<Self> {
         let Some(endpoint) = &settings.endpoint else { return Ok(Self::default()) };
-        let instance: String = random::bytes::<8>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let instance = hex(&random::bytes::<8>()?);
         // OTEL_RESOURCE_ATTRIBUTES is taken too: that is where orchestrators say what they know of a process.
         let resource = Resource::builder()
             .with_service_name(settings.service_name.clone())
