@@ -6,6 +6,7 @@
 //! A write that SQLite interrupts takes its whole transaction with it (sqlite.org/c3ref/interrupt.html). So
 //! what can be run again (an agent's SQL) goes first, and what such a cut undid is run again without it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use rusqlite::{Transaction, TransactionBehavior};
 use super::authorizer::Mode;
 use super::error::{disk_failed, is_disk_failure};
 use super::open::Guards;
-use super::writer::{Writer, host_objects};
+use super::writer::{Before, Writer, host_objects};
 use super::{Caller, Searched, limits, pause, unfold};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
@@ -105,6 +106,7 @@ impl Writer {
     /// Runs `jobs`, commits, answers every one of them. `behind` rides along: nobody waits for it. Returns what of
     /// it could not be begun.
     pub(crate) fn group(&mut self, jobs: Jobs, behind: Jobs) -> Jobs {
+        self.begins();
         let (again, once): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.repeats());
         let mut waiting: VecDeque<_> = again.into_iter().chain(once).map(Entry::from).collect();
         let mut behind: VecDeque<_> = behind.into_iter().map(Entry::from).collect();
@@ -125,7 +127,10 @@ impl Writer {
                     waiting.drain(..).for_each(|entry| entry.undone(error.repeat()));
                     break;
                 }
-                Err(fallen) => most = requeue(&fallen, done, &mut waiting),
+                Err(fallen) => {
+                    self.before.set(None);
+                    most = requeue(&fallen, done, &mut waiting);
+                }
             }
         }
         if self.broken {
@@ -151,13 +156,7 @@ impl Writer {
         let shared = most > 1 || (ride && !behind.is_empty());
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = tx.map_err(|error| Fallen::Begin(error.into()))?;
-        let here = Here {
-            tx: &tx,
-            guards: &self.guards,
-            limits: &self.limits,
-            host_objects: self.host_objects,
-            unseen: self.unseen,
-        };
+        let here = Here { tx: &tx, guards: &self.guards, limits: &self.limits, before: &self.before };
         let begun = Instant::now();
         while done.len() < most && (done.is_empty() || begun.elapsed() < SHARED_FOR) {
             let Some(mut entry) = waiting.pop_front() else { break };
@@ -178,8 +177,9 @@ impl Writer {
             }
             self.behind_alone = false;
         }
-        // Dropped, a transaction that does not commit is rolled back.
-        pause::on_disk(|| tx.commit()).map_err(|error| Fallen::Commit(error.into()))
+        // Prepared once, which `Transaction::commit` is not. Dropped, a transaction that does not commit is rolled back.
+        let committed = pause::on_disk(|| tx.prepare_cached("COMMIT")?.execute([]));
+        committed.map(drop).map_err(|error| Fallen::Commit(error.into()))
     }
 }
 
@@ -188,8 +188,7 @@ struct Here<'a> {
     tx: &'a Transaction<'a>,
     guards: &'a Guards,
     limits: &'a Limits,
-    host_objects: i64,
-    unseen: usize,
+    before: &'a Cell<Option<Before>>,
 }
 
 impl Here<'_> {
@@ -227,20 +226,29 @@ impl Here<'_> {
 
     fn job(&self, job: &mut dyn WriteJob) -> Result<()> {
         let Guards { authorizer, watch } = self.guards;
+        let before = match self.before.get() {
+            None if job.mode() == Mode::Tenant => Some(Before::of(self.tx)?),
+            before => before,
+        };
+        self.before.set(before);
         let outcome = watch.limited(self.limits, job.caller(), || {
             let ran = authorizer.during(job.mode(), || unpanicked(|| job.run(self.tx)));
             let defined = authorizer.take_defined();
+            if defined && job.mode() == Mode::Embedder {
+                self.before.set(None);
+            }
             ran?;
             if defined {
                 job.schema_changed();
             }
             // SQLite does not tell an authorizer the new name that an ALTER TABLE gives.
             let (altered, created) = (authorizer.take_altered(), authorizer.take_created());
-            if altered && host_objects(self.tx)? != self.host_objects {
+            let was = before.unwrap_or_default();
+            if altered && host_objects(self.tx)? != was.host_objects {
                 return Err(Error::new(ErrorKind::Forbidden, "names that begin with _fh_ belong to the host"));
             }
             // A view may be older than the table that it searches.
-            if (altered || created) && Searched::unseen(self.tx)? > self.unseen {
+            if (altered || created) && Searched::unseen(self.tx)? > was.unseen {
                 let said = "a view or a trigger would search a full-text table in a way that can't be bounded: \
                             drop it first, or give the table another name";
                 return Err(Error::new(ErrorKind::Forbidden, said));

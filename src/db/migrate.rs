@@ -133,18 +133,14 @@ impl Migrations {
     }
 
     fn version(&self, conn: &Connection) -> Result<usize> {
-        let known =
-            conn.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_fh_migration')", [], |row| {
-                row.get::<_, bool>(0)
-            })?;
-        if !known {
-            return Ok(0);
-        }
-        let version: i64 = conn.query_row(
-            "SELECT coalesce(max(version), 0) FROM _fh_migration WHERE owner = ?1",
-            [self.owner],
-            |row| row.get(0),
-        )?;
+        // Kept prepared for the other owner.
+        let version = conn.prepare_cached("SELECT coalesce(max(version), 0) FROM _fh_migration WHERE owner = ?1");
+        let mut version = match version {
+            // Only where it fails, for this is part of every wake.
+            Err(_) if !has_any(conn)? => return Ok(0),
+            version => version?,
+        };
+        let version: i64 = version.query_row([self.owner], |row| row.get(0))?;
         Ok(usize::try_from(version).unwrap_or(usize::MAX))
     }
 
@@ -164,4 +160,10 @@ impl Migrations {
         )?;
         tx.commit()
     }
+}
+
+/// Whether the file has seen a migration.
+fn has_any(conn: &Connection) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_fh_migration')";
+    Ok(conn.query_row(sql, [], |row| row.get(0))?)
 }

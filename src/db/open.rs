@@ -88,6 +88,8 @@ impl Database {
             }
             Result::<Connection>::Ok(conn)
         })?;
+        let gate = Gate::default();
+        let readers = Readers::new(&path, Arc::clone(&gate), settings, threads);
         let checkpoints = Checkpoints::beside(&path);
         checkpoints.sweep();
         // A file that came from elsewhere may have other pages than ours.
@@ -96,11 +98,10 @@ impl Database {
         conn.pragma_update(None, "max_page_count", i64::try_from(pages).unwrap_or(i64::MAX))?;
         limits::restrict(&conn, settings.limits.value_bytes.as_u64())?;
         let bytes = conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?.unsigned_abs() * page;
-        let gate = Gate::default();
         Ok(Self {
             bytes,
-            writer: Writer::new(conn, path.clone(), wal_of(&path), Arc::clone(&gate), settings, history)?,
-            readers: Readers::new(&path, gate, settings, threads),
+            writer: Writer::new(conn, path, page, gate, settings, history)?,
+            readers,
             checkpoints,
             template: template.clone(),
         })

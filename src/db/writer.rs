@@ -1,6 +1,6 @@
 //! The one connection that writes: its checkpoints and its end. What it writes is `group`'s business.
 
-use std::fs;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -24,6 +24,15 @@ const CHECKPOINT_FROM: u64 = 4 * 1024 * 1024;
 /// emptied, and it counts to nobody's database.
 const FORCED_FROM: u64 = 32 * 1024 * 1024;
 
+/// What SQLite writes before each page in the log, in bytes (sqlite.org/fileformat2.html#walformat).
+const FRAME_HEADER: u64 = 24;
+
+thread_local! {
+    /// The pages in the log after the last commit on this thread. Asking the system for the file's size instead costs
+    /// as much as the statement did.
+    static LOG_PAGES: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
 /// Held by whoever reads, and as a whole by the writer who empties the log.
 pub(super) type Gate = Arc<RwLock<()>>;
 
@@ -33,15 +42,15 @@ pub(crate) struct Writer {
     pub(super) conn: Connection,
     pub(super) guards: Guards,
     pub(super) file: PathBuf,
-    wal: PathBuf,
     gate: Gate,
+    /// The size of a page with its header in the log, and of all that is in the log.
+    frame_bytes: u64,
+    log_bytes: u64,
     /// The size of the log from which on it is emptied by force: more, where somebody else's reader stood in the way.
     forced_from: u64,
     pub(super) limits: Limits,
-    /// How many schema objects are the host's: what an agent's ALTER TABLE may not change.
-    pub(super) host_objects: i64,
-    /// How many views and triggers search as an agent's may not: the program's own.
-    pub(super) unseen: usize,
+    /// What the schema held before agents changed it, once one of them is about to.
+    pub(super) before: Cell<Option<Before>>,
     /// Writes that nobody waits for may not share a transaction with those that somebody does.
     pub(super) behind_alone: bool,
     /// The file's past, if it is kept.
@@ -57,29 +66,37 @@ impl Writer {
     pub(super) fn new(
         conn: Connection,
         file: PathBuf,
-        wal: PathBuf,
+        page: u64,
         gate: Gate,
         settings: &FileSettings,
         history: Option<History>,
     ) -> Result<Self> {
-        let (host_objects, unseen) = (host_objects(&conn)?, Searched::unseen(&conn)?);
         let guards = Guards::install(&conn)?;
         let limits = settings.limits.clone();
+        conn.wal_hook(Some(|_, pages| {
+            LOG_PAGES.set(Some(pages.unsigned_abs()));
+            Ok(())
+        }));
         Ok(Self {
             conn,
             guards,
             file,
-            wal,
             gate,
+            frame_bytes: page + FRAME_HEADER,
+            log_bytes: 0,
             forced_from: FORCED_FROM,
             limits,
-            host_objects,
-            unseen,
+            before: Cell::default(),
             behind_alone: false,
             history,
             forgotten: false,
             broken: false,
         })
+    }
+
+    /// Commits come from now on: what the log's length was on this thread was another file's.
+    pub(super) fn begins(&self) {
+        LOG_PAGES.set(None);
     }
 
     /// Copies the log back into the file once it is long. Not forced: a reader may hold it up, and the
@@ -99,12 +116,15 @@ impl Writer {
             let emptied = emptied.map_err(Error::from);
             self.broken |= emptied.as_ref().err().is_some_and(is_disk_failure);
             self.forgotten = !emptied.unwrap_or(false);
-            if let (false, Some(history)) = (self.forgotten, &self.history) {
-                history.settled();
+            if !self.forgotten {
+                self.emptied();
             }
             return;
         }
-        let bytes = fs::metadata(&self.wal).map_or(0, |wal| wal.len());
+        if let Some(pages) = LOG_PAGES.take() {
+            self.log_bytes = u64::from(pages) * self.frame_bytes;
+        }
+        let bytes = self.log_bytes;
         if bytes >= CHECKPOINT_FROM {
             self.keep();
         }
@@ -133,15 +153,21 @@ impl Writer {
         match emptied.map_err(Error::from) {
             Ok(true) => {
                 self.forced_from = FORCED_FROM;
-                if let Some(history) = &self.history {
-                    history.settled();
-                }
+                self.emptied();
             }
             Ok(false) => self.forced_from = bytes.saturating_mul(2),
             Err(error) => {
                 self.broken |= is_disk_failure(&error);
                 tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
             }
+        }
+    }
+
+    /// The log is empty, and everything is in the file.
+    fn emptied(&mut self) {
+        self.log_bytes = 0;
+        if let Some(history) = &self.history {
+            history.settled();
         }
     }
 
@@ -205,6 +231,21 @@ impl Writer {
 
     fn pragma(&self, sql: &str) -> Result<()> {
         Ok(self.conn.query_row(sql, [], |_| Ok(()))?)
+    }
+}
+
+/// What of a schema no agent may change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    /// How many schema objects are the host's: what an ALTER TABLE may not change.
+    pub(super) host_objects: i64,
+    /// How many views and triggers search as an agent's may not: the program's own.
+    pub(super) unseen: usize,
+}
+
+impl Before {
+    pub(super) fn of(conn: &Connection) -> Result<Self> {
+        Ok(Self { host_objects: host_objects(conn)?, unseen: Searched::unseen(conn)? })
     }
 }
 

@@ -1,15 +1,19 @@
-//! The task that owns a tenant's writer. Where something waits it lends the writer and the mailbox to a thread
-//! for SQL, which commits what waits together, answers, and looks again before it gives both back.
+//! The tenant's actor: a mailbox, the writer that it owns, and a task that keeps its times. Whoever puts something
+//! in where nothing was under way lends the writer to a thread for SQL, which commits what waits together, answers,
+//! and looks again before it gives the writer back. It knows nothing of what is written.
 
-use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::mem;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use super::behind::Behind;
 use super::executor::{Credit, Executor};
 use crate::db::{Jobs, WriteJob, Writer};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Groups that one turn on a thread commits at most: then others get theirs, and the tenant's account is looked at.
 const GROUPS_A_TURN: usize = 8;
@@ -25,137 +29,277 @@ pub(super) enum Message {
     Lend(Borrow),
     /// Let go of what can be had again in an instant.
     Rest,
-    /// Finish what waits, close the file, then say so.
-    Close(oneshot::Sender<Result<()>>),
 }
 
-/// What a thread for SQL is lent.
-struct Desk {
-    writer: Writer,
-    inbox: mpsc::Receiver<Message>,
-    behind: Arc<Behind>,
-    /// Messages that are taken at once: as many as can wait.
-    at_once: usize,
-    closing: Vec<oneshot::Sender<Result<()>>>,
-    /// Has the writer after the group that was taken before it.
-    borrows: Option<Borrow>,
+/// Why a message was not taken in.
+pub(super) enum Refused {
+    /// As many wait as may.
+    Full,
+    /// The actor ends, or has ended.
+    Closed,
 }
 
-/// Starts the actor that owns `writer` and returns its mailbox of `length`.
-pub(super) fn start(
-    writer: Writer,
-    behind: Arc<Behind>,
+/// Where the actor's messages are put. As it falls, the actor does what waits and closes the file.
+pub(super) struct Mailbox(Arc<Actor>);
+
+struct Actor {
+    state: Mutex<State>,
+    /// Messages that may wait.
     length: usize,
+    behind: Arc<Behind>,
     executor: Executor,
     credit: Arc<Credit>,
-) -> mpsc::Sender<Message> {
-    let (mailbox, inbox) = mpsc::channel(length);
-    tokio::spawn(run(
-        Desk { writer, inbox, behind, at_once: length, closing: Vec::new(), borrows: None },
-        executor,
-        credit,
-    ));
-    mailbox
+    /// Tells the task that `due` has come or gone.
+    timed: Notify,
+    ended: watch::Sender<bool>,
 }
 
-async fn run(mut desk: Desk, executor: Executor, credit: Arc<Credit>) {
-    let behind = Arc::clone(&desk.behind);
-    while desk.closing.is_empty() && !desk.writer.is_broken() {
-        let keep = desk.writer.history_due();
-        let first = tokio::select! {
+struct State {
+    waiting: VecDeque<Message>,
+    /// At home while no thread has it.
+    writer: Option<Box<Writer>>,
+    /// Nothing more is taken in. What waits is still done, unless the writer is broken.
+    closed: bool,
+    /// Wants to know how the file was closed.
+    closing: Option<oneshot::Sender<Result<()>>>,
+    /// When what was committed has to be kept, if something was.
+    due: Option<Instant>,
+}
+
+impl Mailbox {
+    /// Starts the actor that owns `writer`, with room for `length` messages.
+    pub(super) fn start(
+        writer: Writer,
+        behind: Arc<Behind>,
+        length: usize,
+        executor: Executor,
+        credit: Arc<Credit>,
+    ) -> Self {
+        let writer = Some(Box::new(writer));
+        let state = State { waiting: VecDeque::new(), writer, closed: false, closing: None, due: None };
+        let (state, timed, ended) = (Mutex::new(state), Notify::new(), watch::Sender::new(false));
+        let actor = Arc::new(Actor { state, length, behind, executor, credit, timed, ended });
+        tokio::spawn(keep_time(Arc::clone(&actor)));
+        Self(actor)
+    }
+
+    /// Puts `message` in and waits for nothing.
+    pub(super) fn post(&self, message: Message) -> Result<(), Refused> {
+        let mut state = self.0.state();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        if state.waiting.len() >= self.0.length {
+            return Err(Refused::Full);
+        }
+        state.waiting.push_back(message);
+        self.0.begin(state);
+        Ok(())
+    }
+
+    /// Whether nothing is taken in any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.state().closed
+    }
+
+    /// Does what waits, closes the file and says how that went; where that was begun before, only waits for it.
+    ///
+    /// # Errors
+    /// As [`Writer::close`].
+    pub(super) async fn close(&self) -> Result<()> {
+        let (done, closed) = oneshot::channel();
+        self.0.close(Some(done));
+        match closed.await {
+            Ok(closed) => closed,
+            // Closed for another, or lost.
+            Err(_) => {
+                // An error says that the actor is gone, and it is not.
+                let _ = self.0.ended.subscribe().wait_for(|ended| *ended).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.0.close(None);
+    }
+}
+
+/// Begins a turn where something has waited for long enough that no caller waits for.
+async fn keep_time(actor: Arc<Actor>) {
+    let mut ended = actor.ended.subscribe();
+    let mut overdue = pin!(actor.behind.overdue());
+    loop {
+        let due = actor.state().due;
+        tokio::select! {
             biased;
-            first = desk.inbox.recv() => match first {
-                Some(first) => Some(first),
-                None => break,
-            },
-            () = behind.overdue() => None,
-            () = tokio::time::sleep(keep.unwrap_or_default()), if keep.is_some() => None,
-        };
-        let turn = move || {
-            desk.turn(first);
-            desk
-        };
-        match executor.run(&credit, turn).await {
-            Ok(back) => desk = back,
-            // Jobs catch their own panics, so this one is ours, and the writer is gone with it. The
-            // mailbox closes as this task ends: its callers are answered, the next one opens the file anew.
-            Err(error) => {
-                let lost = behind.take_last().len();
-                return tracing::error!(error = error.chain(), lost, "a tenant's writer was lost");
-            }
+            _ = ended.wait_for(|ended| *ended) => return,
+            () = &mut overdue => overdue.set(actor.behind.overdue()),
+            () = actor.timed.notified() => continue,
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
-    }
-    // From here on nothing comes in; what is still in the mailbox is answered by its fall.
-    desk.inbox.close();
-    let closing = std::mem::take(&mut desk.closing);
-    let closed = executor.run(&credit, move || desk.close()).await.and_then(|closed| closed);
-    if let Err(error) = &closed {
-        tracing::warn!(error = error.chain(), "a tenant's file was not closed cleanly; the next open replays its log");
-    }
-    for done in closing {
-        let _ = done.send(closed.as_ref().copied().map_err(Error::repeat));
+        let mut state = actor.state();
+        state.due = None;
+        actor.begin(state);
     }
 }
 
-impl Desk {
-    /// Commits group after group, from `first` on, until nothing waits or the turn is over.
-    fn turn(&mut self, first: Option<Message>) {
-        let mut jobs = Vec::new();
-        let mut flow = first.map_or(ControlFlow::Continue(()), |first| self.take(first, &mut jobs));
-        for _ in 0..GROUPS_A_TURN {
-            while flow.is_continue() && jobs.len() < self.at_once {
-                let Ok(next) = self.inbox.try_recv() else { break };
-                flow = self.take(next, &mut jobs);
-            }
-            let behind = self.behind.take();
-            if jobs.is_empty() && behind.is_empty() && self.borrows.is_none() {
-                if self.writer.history_due().is_some_and(|left| left.is_zero()) {
-                    self.writer.ship();
-                }
-                return;
-            }
-            let unbegun = self.writer.group(std::mem::take(&mut jobs), behind);
-            self.behind.put_back(unbegun);
-            if let Some(borrows) = self.borrows.take().filter(|_| !self.writer.is_broken()) {
-                borrows(&mut self.writer);
-                flow = ControlFlow::Continue(());
-            }
-            if self.writer.is_broken() {
-                return;
-            }
+impl Actor {
+    /// Begins a turn, unless one is under way, which sees for itself what has come.
+    fn begin(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let writer = state.writer.take();
+        // The executor may drop the turn where it stands, and that looks at the state.
+        drop(state);
+        if let Some(writer) = writer {
+            self.submit(writer);
         }
     }
 
-    fn take(&mut self, message: Message, jobs: &mut Jobs) -> ControlFlow<()> {
-        match message {
-            Message::Write(job) => jobs.push(job),
-            Message::Lend(borrows) => {
-                self.borrows = Some(borrows);
-                return ControlFlow::Break(());
-            }
-            Message::Rest => self.writer.rest(),
-            Message::Close(done) => {
-                self.closing.push(done);
-                return ControlFlow::Break(());
-            }
-        }
-        ControlFlow::Continue(())
+    fn submit(self: &Arc<Self>, writer: Box<Writer>) {
+        let turn = Turn { actor: Arc::clone(self), writer: Some(writer), over: false };
+        self.executor.begin(&self.credit, move || turn.run());
     }
 
-    fn close(mut self) -> Result<()> {
-        if self.writer.is_broken() {
-            let lost = self.behind.take_last().len();
-            tracing::error!(
-                lost,
-                "the disk failed under a tenant's file: it is closed, and opened anew when asked for"
+    fn close(self: &Arc<Self>, done: Option<oneshot::Sender<Result<()>>>) {
+        let mut state = self.state();
+        if mem::replace(&mut state.closed, true) {
+            return;
+        }
+        state.closing = done;
+        self.begin(state);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits what waits together. `false`: there was nothing.
+    fn group(&self, writer: &mut Writer) -> bool {
+        let (jobs, borrows, rest) = self.take();
+        if rest {
+            writer.rest();
+        }
+        let behind = self.behind.take();
+        if jobs.is_empty() && behind.is_empty() && borrows.is_none() {
+            if writer.history_due().is_some_and(|left| left.is_zero()) {
+                writer.ship();
+            }
+            return false;
+        }
+        let unbegun = writer.group(jobs, behind);
+        self.behind.put_back(unbegun);
+        if let Some(borrows) = borrows.filter(|_| !writer.is_broken()) {
+            borrows(writer);
+        }
+        true
+    }
+
+    /// Takes out what goes into the next commit, who has the writer after it, and whether it is to rest.
+    fn take(&self) -> (Jobs, Option<Borrow>, bool) {
+        let mut state = self.state();
+        let (mut jobs, mut rest) = (Vec::with_capacity(state.waiting.len()), false);
+        while let Some(message) = state.waiting.pop_front() {
+            match message {
+                Message::Write(job) => jobs.push(job),
+                Message::Lend(borrows) => return (jobs, Some(borrows), rest),
+                Message::Rest => rest = true,
+            }
+        }
+        (jobs, None, rest)
+    }
+
+    /// Nothing comes in any more: what still waits is answered by its fall.
+    fn end(&self, closed: Result<()>) {
+        let mut state = self.state();
+        state.closed = true;
+        let (unanswered, closing) = (mem::take(&mut state.waiting), state.closing.take());
+        drop(state);
+        drop(unanswered);
+        if let Err(error) = &closed {
+            tracing::warn!(
+                error = error.chain(),
+                "a tenant's file was not closed cleanly; the next open replays its log"
             );
-            self.writer.abandon();
-            return Ok(());
         }
-        let unbegun = self.writer.group(Vec::new(), self.behind.take_last());
-        if !unbegun.is_empty() {
-            tracing::warn!(lost = unbegun.len(), "writes that nobody waited for are lost: the file is locked");
+        if let Some(closing) = closing {
+            // Who asked may be gone.
+            let _ = closing.send(closed);
         }
-        self.writer.close()
+        self.ended.send_replace(true);
     }
+}
+
+/// The writer on its way to a thread, and back.
+struct Turn {
+    actor: Arc<Actor>,
+    writer: Option<Box<Writer>>,
+    /// The writer is home again, on its next way, or closed.
+    over: bool,
+}
+
+impl Turn {
+    /// Commits group after group until nothing waits or the turn is over.
+    fn run(mut self) {
+        let Some(mut writer) = self.writer.take() else { return };
+        for _ in 0..GROUPS_A_TURN {
+            if writer.is_broken() || !self.actor.group(&mut writer) {
+                break;
+            }
+        }
+        self.back(writer);
+        self.over = true;
+    }
+
+    /// Gives the writer back, takes it along for another turn, or closes the file.
+    fn back(&self, writer: Box<Writer>) {
+        let actor = &self.actor;
+        let mut state = actor.state();
+        if writer.is_broken() || (state.closed && state.waiting.is_empty()) {
+            state.closed = true;
+            drop(state);
+            return actor.end(shut(*writer, &actor.behind));
+        }
+        if !state.waiting.is_empty() {
+            drop(state);
+            return actor.submit(writer);
+        }
+        let was_due = state.due.is_some();
+        state.due = writer.history_due().map(|left| Instant::now() + left);
+        let is_news = state.due.is_some() != was_due;
+        state.writer = Some(writer);
+        drop(state);
+        if is_news {
+            actor.timed.notify_one();
+        }
+    }
+}
+
+impl Drop for Turn {
+    /// Jobs catch their own panics, so that a turn that was not over is the host's own fault, or no thread could be had
+    /// for it. The writer is gone with it: callers are answered, the next one opens the file anew.
+    fn drop(&mut self) {
+        if !self.over {
+            let lost = self.actor.behind.take_last().len();
+            tracing::error!(lost, "a tenant's writer was lost");
+            self.actor.end(Ok(()));
+        }
+    }
+}
+
+/// Writes what nobody waited for, and closes the file.
+fn shut(mut writer: Writer, behind: &Behind) -> Result<()> {
+    let last = behind.take_last();
+    if writer.is_broken() {
+        let lost = last.len();
+        tracing::error!(lost, "the disk failed under a tenant's file: it is closed, and opened anew when asked for");
+        writer.abandon();
+        return Ok(());
+    }
+    let lost = writer.group(Vec::new(), last).len();
+    if lost > 0 {
+        tracing::warn!(lost, "writes that nobody waited for are lost: the file is locked");
+    }
+    writer.close()
 }

@@ -55,8 +55,12 @@ impl Behind {
 
     /// Puts back in front what could not be begun; it has been counted once.
     pub(super) fn put_back(&self, jobs: Jobs) {
+        if jobs.is_empty() {
+            return;
+        }
         let mut state = self.state();
         jobs.into_iter().rev().for_each(|job| state.waiting.push_front(job));
+        self.arrived.notify_one();
     }
 
     /// The same as `take`, once and for all: whoever comes later is refused.
@@ -68,10 +72,19 @@ impl Behind {
 
     /// Resolves when something has waited for long enough.
     pub(super) async fn overdue(&self) {
-        while self.state().waiting.is_empty() {
-            self.arrived.notified().await;
+        loop {
+            while self.is_empty() {
+                self.arrived.notified().await;
+            }
+            tokio::time::sleep(FLUSH_AFTER).await;
+            if !self.is_empty() {
+                return;
+            }
         }
-        tokio::time::sleep(FLUSH_AFTER).await;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.state().waiting.is_empty()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

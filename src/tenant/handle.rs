@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OnceCell, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{OnceCell, Semaphore, broadcast, oneshot};
 use tokio::time::timeout;
 
 use super::Tenant;
-use super::actor::{self, Message};
+use super::actor::{Mailbox, Message, Refused};
 use super::behind::Behind;
 use super::executor::{Credit, Executor};
 use super::job::{Job, Later, once};
@@ -43,7 +42,7 @@ pub(super) struct Inner {
     pub(super) secret: OnceCell<Secret>,
     pub(super) journal: Arc<Journal>,
     quota: Arc<Quota>,
-    mailbox: mpsc::Sender<Message>,
+    mailbox: Mailbox,
     behind: Arc<Behind>,
     pub(super) checkpoints: Checkpoints,
     pub(super) template: Template,
@@ -98,7 +97,8 @@ impl Handle {
         let quota = Arc::new(Quota::new(&limits));
         let Database { writer, readers, checkpoints, template, bytes } = database;
         let journal = Journal::new(around.journal, Told::new(bytes));
-        let mailbox = actor::start(writer, Arc::clone(&behind), limits.mailbox, executor.clone(), Arc::clone(&credit));
+        let mailbox =
+            Mailbox::start(writer, Arc::clone(&behind), limits.mailbox, executor.clone(), Arc::clone(&credit));
         let (secret, reads, news) = (OnceCell::new(), 0.into(), broadcast::Sender::new(news::BACKLOG));
         Self(Arc::new(Inner {
             id,
@@ -226,7 +226,7 @@ impl Handle {
     /// Lets go of what can be had again in an instant: readers, prepared statements, cached pages.
     pub(crate) async fn rest(&self) {
         // A mailbox that is full is not at rest.
-        let _ = self.0.mailbox.try_send(Message::Rest);
+        let _ = self.0.mailbox.post(Message::Rest);
         self.shed().await;
     }
 
@@ -242,11 +242,7 @@ impl Handle {
     /// As [`crate::db::Writer::close`].
     pub(crate) async fn close(&self) -> Result<()> {
         self.shed().await;
-        let (done, closed) = oneshot::channel();
-        if self.0.mailbox.send(Message::Close(done)).await.is_err() {
-            return Ok(());
-        }
-        closed.await.unwrap_or(Ok(()))
+        self.0.mailbox.close().await
     }
 
     /// Runs `work` in a transaction and returns after its commit, whatever the caller's scopes: with
@@ -298,12 +294,15 @@ impl Handle {
             // Who asked is gone: what it asked for is done all the same.
             let _ = reply.send(work(writer));
         };
-        let most = self.0.limits.mailbox as u64;
-        self.0.mailbox.try_send(Message::Lend(Box::new(lent))).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::busy("mailbox", most, RETRY_AFTER),
-            TrySendError::Closed(_) => closing(),
-        })?;
+        self.post(Message::Lend(Box::new(lent)))?;
         answer.await.unwrap_or_else(|_| Err(closing()))
+    }
+
+    fn post(&self, message: Message) -> Result<()> {
+        self.0.mailbox.post(message).map_err(|refused| match refused {
+            Refused::Full => Error::busy("mailbox", self.0.limits.mailbox as u64, RETRY_AFTER),
+            Refused::Closed => closing(),
+        })
     }
 
     pub(super) async fn send<T, F>(
@@ -317,14 +316,11 @@ impl Handle {
         T: Send + 'static,
         F: FnMut(&Transaction<'_>) -> Result<T> + Send + 'static,
     {
-        let Inner { limits, mailbox, .. } = &*self.0;
+        let limits = &self.0.limits;
         let tab = Tab::open(&self.0.meter, spent);
         let (watched, work) = (tab.watched(), move |tx: &Transaction<'_>| tab.write(|| work(tx)));
         let (job, turn, _waiting, mut answer) = Job::new(mode, repeats, work, self.0.news.clone());
-        mailbox.try_send(Message::Write(Box::new(job))).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::busy("mailbox", limits.mailbox as u64, RETRY_AFTER),
-            TrySendError::Closed(_) => closing(),
-        })?;
+        self.post(Message::Write(Box::new(job)))?;
         let answered = match timeout(limits.queue_deadline, &mut answer).await {
             Ok(answered) => answered,
             Err(_) if turn.give_up() => return Err(waited(limits)),

@@ -1,7 +1,7 @@
-//! The tenant: a mailbox, a task that owns one file, and a reply that leaves after the commit.
+//! The tenant: a mailbox, an actor that owns one file, and a reply that leaves after the commit.
 //!
 //! ```text
-//! Tenant::write ─ try_send → mailbox (bounded) → actor ─ writer and mailbox → executor → Writer::group
+//! Tenant::write ─ post → mailbox (bounded) → actor ─ writer, if it is at home → executor → Writer::group
 //!       ↑                                                                                    │
 //!       └───────────────────────────── oneshot, after COMMIT ────────────────────────────────┘
 //! Tenant::read ─ a slot (bounded) → executor → a reader connection

@@ -11,7 +11,6 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::super::error::is_disk_failure;
-use super::super::writer::host_objects;
 use super::super::{Migrations, Writer, limits, pause};
 use super::copy::{copy, open_draft};
 use super::{Bookmark, Draft, LABEL, unwritten};
@@ -85,7 +84,7 @@ impl Prepared {
         }
         done.map_err(|error| limits::name_bound(error, &writer.limits))?;
         writer.conn.flush_prepared_statement_cache();
-        writer.host_objects = host_objects(&writer.conn)?;
+        writer.before.set(None);
         // The log holds the whole file now.
         writer.empty_log();
         Ok(())

@@ -46,6 +46,16 @@ impl Executor {
         self.0.load()
     }
 
+    /// Has `work` run on the account of `credit` and waits for nothing. Its fall says that it panicked, or that no
+    /// thread could be started for it.
+    pub(crate) fn begin(&self, credit: &Arc<Credit>, work: impl FnOnce() + Send + 'static) {
+        let account = Arc::clone(credit);
+        let work = Box::new(move || {
+            let _ = account.charge(|| catch_unwind(AssertUnwindSafe(work)));
+        });
+        self.0.submit(Job { work, whose: Arc::clone(credit) }, credit.is_spent());
+    }
+
     /// Runs `work` on the account of `credit`.
     ///
     /// # Errors
