@@ -99,14 +99,17 @@ pub async fn wake(tenants: usize, rounds: usize, table: &mut Table) -> Done {
             Done::Ok(())
         };
         tokio::time::timeout(Duration::from_secs(60), closed).await??;
-        let mut by_hand = Vec::new();
+        // They stay open until all are, as the host's do: one that was closed leaves the next its memory.
+        let (mut by_hand, mut open) = (Vec::new(), Vec::new());
         for file in files(host.dir())? {
             let begun = Instant::now();
             let conn = rusqlite::Connection::open(file)?;
             conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -256")?;
             conn.query_row(READ, [KEY], |row| row.get::<_, i64>(0))?;
             by_hand.push(begun.elapsed().as_secs_f64() * 1e3);
+            open.push(conn);
         }
+        drop(open);
         let mut ours = Vec::new();
         for name in &names {
             let begun = Instant::now();

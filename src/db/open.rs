@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::authorizer::Authorizer;
 use super::history::{History, Keep};
-use super::writer::Gate;
+use super::writer::{CHECKPOINT_FROM, Gate};
 use super::{Checkpoints, DataDir, Migrations, ReaderThreads, Readers, Template, Watch, Writer, limits, memory, pause};
 use crate::config::{Durability, Limits};
 use crate::error::{Error, ErrorKind, Result};
@@ -195,9 +195,9 @@ pub(super) fn connect(path: &Path, durability: Durability) -> Result<Connection>
     conn.pragma_update(None, "foreign_keys", true)?;
     // The writer checkpoints between replies; on its own SQLite would do it before one.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // A log that was copied back shrinks to this at the next commit: well below what asks for the next
-    // checkpoint, or every commit would be followed by one.
-    conn.pragma_update(None, "journal_size_limit", 1024 * 1024)?;
+    // A log that was copied back shrinks to this at the next commit: what commits write until the next checkpoint, for
+    // to write over what is there costs less than to let the file grow anew.
+    conn.pragma_update(None, "journal_size_limit", CHECKPOINT_FROM.cast_signed())?;
     // What an agent forgets is gone from the file too, not only from its index.
     conn.pragma_update(None, "secure_delete", "fast")?;
     conn.set_prepared_statement_cache_capacity(32);

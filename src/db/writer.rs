@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 
 /// The log's size, in bytes, from which on it is copied back into the file: 1,000 pages, SQLite's own
 /// habit, but after the replies and not before one.
-const CHECKPOINT_FROM: u64 = 4 * 1024 * 1024;
+pub(super) const CHECKPOINT_FROM: u64 = 4 * 1024 * 1024;
 
 /// The log's size, in bytes, at which no more reads begin until it is empty: readers that overlap keep it from being
 /// emptied, and it counts to nobody's database.

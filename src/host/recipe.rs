@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted, Scales};
 use crate::packs::Packs;
-use crate::tenant::{Handle, Registry, Surroundings, Tops};
+use crate::tenant::{Credit, Handle, Registry, Surroundings, Tops};
 
 /// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
 /// every thread.
@@ -67,7 +67,7 @@ pub(super) fn registry(
     (wakes, tops, archive): (&Arc<Wakes>, &Tops, Option<&Archive>),
     recipe: Arc<RwLock<Arc<Recipe>>>,
 ) -> Result<Registry<Hosted>> {
-    let Housekeeping { executor, credit: housekeeping } = callers.housekeeping.clone();
+    let Housekeeping { executor, .. } = callers.housekeeping.clone();
     let (catalog, clock, wakes) = (Arc::clone(&callers.catalog), Arc::clone(&callers.clock), Arc::clone(wakes));
     let (tops, archive) = (tops.clone(), archive.cloned());
     let opening = Arc::new(Semaphore::new(OPENING_AT_ONCE));
@@ -77,7 +77,7 @@ pub(super) fn registry(
     let readers = settings.classes()?.values().map(|class| class.limits.readers).max().unwrap_or(0);
     Ok(Registry::new(residency(&settings.tenants, readers), move |tenant| {
         let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
-        let (executor, housekeeping, opening) = (executor.clone(), Arc::clone(&housekeeping), Arc::clone(&opening));
+        let (executor, opening) = (executor.clone(), Arc::clone(&opening));
         let (clock, wakes, make, tops) = (Arc::clone(&clock), Arc::clone(&wakes), Arc::clone(&make), tops.clone());
         let archive = archive.clone();
         let recipe = Arc::clone(&recipe.read().unwrap_or_else(PoisonError::into_inner));
@@ -95,13 +95,16 @@ pub(super) fn registry(
             };
             // Closed never; the wait is bounded by the openings before this one.
             let _turn = opening.acquire().await;
-            let (database, limits, class) = executor.run(&housekeeping, open).await??;
+            // On the tenant's own account: the host's, which many wakes in a row would overdraw, sends what it pays for
+            // into the background.
+            let credit = Arc::new(Credit::of(tenant.clone()));
+            let (database, limits, class) = executor.run(&credit, open).await??;
             let mut endpoint = recipe.endpoint.clone();
             if let Some(own) = recipe.packs_of.get(&class) {
                 endpoint.packs = Arc::clone(own);
             }
             let around = Surroundings { clock, wakes, journal: recipe.journal, tops };
-            make(Handle::start(tenant, database, limits, executor, around), &endpoint)
+            make(Handle::start(tenant, database, limits, (executor, credit), around), &endpoint)
         }
     }))
 }

@@ -1,7 +1,7 @@
 //! The short way of the call that agents make most: a `tools/call` with nothing odd about it, handed to the handler
 //! where it is read. rmcp's own way leads a request of 2026-07-28 through a service with three queues and two tasks and
 //! writes its body out again to compare it with its headers, and a session's through three tasks; what it would
-//! refuse goes that way still, to be refused in its words. This file knows no tenant and no token.
+//! refuse goes that way still, to be refused in its words. This file knows no token.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -30,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Answer;
 use super::sessions::{Seat, no_such_session};
-use super::sse;
+use super::{sse, weight};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::Handle;
 
 const METHOD: &str = "tools/call";
 /// How a header names what is not plain text (SEP-2243): rmcp decodes it.
@@ -106,26 +107,18 @@ impl Call {
         meta.protocol_version().is_none().then_some(Self { id, meta, params })
     }
 
-    /// Has `handler` answer it, in the session of `seat` if it has one.
+    /// Has `handler`, which is `tenant`'s, answer it in JSON, or where it tells of something first, in a stream. A caller
+    /// who leaves ends the call.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`]: `stop` came before anything was said; [`ErrorKind::Invalid`]: one of its id is under
-    /// way in the session; [`ErrorKind::NotFound`]: the session is over.
-    pub(super) async fn serve<S: ServerHandler>(
+    /// [`ErrorKind::Unavailable`]: `stop` came before anything was said.
+    pub(super) async fn alone<S: ServerHandler>(
         self,
+        tenant: &Handle,
         handler: Arc<S>,
         parts: Parts,
-        seat: Option<Seat>,
         stop: &CancellationToken,
     ) -> Result<Answer> {
-        match seat {
-            Some(seat) => self.in_seat(handler, parts, seat, stop).await,
-            None => self.alone(handler, parts, stop).await,
-        }
-    }
-
-    /// In JSON, or where it tells of something first, in a stream. A caller who leaves ends the call.
-    async fn alone<S: ServerHandler>(self, handler: Arc<S>, parts: Parts, stop: &CancellationToken) -> Result<Answer> {
         let ended = CancellationToken::new();
         let (sender, mut told) = mpsc::channel(TOLD);
         // Falls with this future, and ends the call then.
@@ -136,7 +129,7 @@ impl Call {
             first = told.recv() => (first, called),
             answer = &mut called => match told.try_recv() {
                 Ok(first) => (Some(first), Box::pin(ready(answer)) as Called),
-                Err(_) => return json(&answer),
+                Err(_) => return json(tenant, answer).await,
             },
             () = stop.cancelled() => (None, called),
         };
@@ -158,8 +151,11 @@ impl Call {
         Ok(sse::answer(Box::pin(told), stop.child_token()))
     }
 
-    /// In a stream of the session, which keeps the answer for a client who leaves.
-    async fn in_seat<S: ServerHandler>(
+    /// Has `handler` answer it in a stream of the session, which keeps the answer for a client who leaves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: one of its id is under way in the session; [`ErrorKind::NotFound`]: the session is over.
+    pub(super) async fn in_seat<S: ServerHandler>(
         self,
         handler: Arc<S>,
         parts: Parts,
@@ -257,11 +253,6 @@ impl Transport<RoleServer> for Line {
     }
 }
 
-fn written(message: &ServerJsonRpcMessage) -> Result<Vec<u8>> {
-    serde_json::to_vec(message)
-        .map_err(|error| Error::internal("an answer can't be written").with_source(error.to_string()))
-}
-
 /// The statuses that 2026-07-28 gives to refusals; whatever else a tool says is an answer.
 fn status(message: &ServerJsonRpcMessage) -> StatusCode {
     match message {
@@ -276,9 +267,10 @@ fn status(message: &ServerJsonRpcMessage) -> StatusCode {
     }
 }
 
-fn json(message: &ServerJsonRpcMessage) -> Result<Answer> {
-    let mut answer = Response::new(Full::new(Bytes::from(written(message)?)).boxed());
-    *answer.status_mut() = status(message);
+async fn json(tenant: &Handle, message: ServerJsonRpcMessage) -> Result<Answer> {
+    let status = status(&message);
+    let mut answer = Response::new(Full::new(Bytes::from(weight::write(tenant, message).await?)).boxed());
+    *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(answer)
 }

@@ -185,14 +185,21 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
         Box::pin(async move {
             let caller = request.extensions().get::<Principal>().cloned();
             let caller = caller.ok_or_else(|| Error::internal("a request without a principal"))?;
+            let short = self.short(&request, &caller);
             let weight = Weight::on(&self.scales);
-            request.extensions_mut().insert(weight.clone());
-            if let Some((call, seat)) = self.short(&request, &caller) {
+            if !matches!(short, Some((_, None))) {
+                request.extensions_mut().insert(weight.clone());
+            }
+            if let Some((call, seat)) = short {
                 let reads = accept::widen(&Method::POST, request.headers_mut(), false, false);
                 if reads != Reads::Nothing {
                     let (parts, _) = request.into_parts();
-                    let serving = call.serve(Arc::clone(&self.handler), parts, seat, &self.stop);
-                    return accept::fold(weight.carry(Box::pin(serving)).await?, reads).await;
+                    let (handler, stop) = (Arc::clone(&self.handler), &self.stop);
+                    let answer = match seat {
+                        None => call.alone(handler.tenant(), Arc::clone(&handler), parts, stop).await,
+                        Some(seat) => weight.carry(Box::pin(call.in_seat(handler, parts, seat, stop))).await,
+                    };
+                    return accept::fold(answer?, reads).await;
                 }
             }
             let ends = (request.method() == Method::DELETE).then(|| session_id(request.headers())).flatten();

@@ -236,7 +236,7 @@ impl<S: ServerHandler> ServerHandler for TenantHandler<S> {
             context.extensions.insert(self.tasks.clone());
             let answer = ended.told(seat.settle(guarded(ended.clone(), self.call(request, context)).await));
             begun.end(ended.is_cancelled(), &answer);
-            weight.weigh(&answer).await;
+            Weight::weigh(weight, &answer).await;
             answer
         })
     }

@@ -81,16 +81,15 @@ pub(crate) struct Surroundings {
 }
 
 impl Handle {
-    /// Starts the actor of `database`.
+    /// Starts the actor of `database`, on the account that it was opened on.
     #[must_use]
     pub(crate) fn start(
         id: TenantId,
         database: Database,
         limits: Limits,
-        executor: Executor,
+        (executor, credit): (Executor, Arc<Credit>),
         around: Surroundings,
     ) -> Self {
-        let credit = Arc::new(Credit::of(id.clone()));
         let behind = Arc::new(Behind::new(limits.behind));
         let reading = Arc::new(Semaphore::new(limits.readers));
         let meter = around.tops.enter(&id);
@@ -279,8 +278,11 @@ impl Handle {
         self.0.behind.push(Box::new(Later { work: once(work), failed }))
     }
 
-    /// Runs `work` on the tenant's threads, not in a transaction.
-    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    /// Runs `work` on the tenant's threads and account, not in a transaction.
+    ///
+    /// # Errors
+    /// What `work` returns; [`ErrorKind::Internal`]: it panicked, or no thread could be had for it.
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         self.0.executor.run(&self.0.credit, work).await?
     }
 

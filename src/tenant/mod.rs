@@ -42,7 +42,7 @@ pub(crate) use meter::Meter;
 pub use news::List;
 pub(crate) use news::{Heard, News, SCHEMA, USAGE};
 pub(crate) use quota::{Place, Running, Stream};
-pub(crate) use registry::{Registry, Residency, Resident};
+pub(crate) use registry::{Files, Registry, Residency, Resident};
 pub use reminders::{InboxMessage, Reminder, Reminders};
 pub(crate) use reminders::{OnReminder, fire, said};
 pub(crate) use tops::Tops;

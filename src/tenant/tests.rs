@@ -1,11 +1,13 @@
 //! The engine alone, on a real file: what only the host itself can ask of a tenant.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::getpriority_process;
+use rustix::thread::gettid;
 use tempfile::TempDir;
 
-use super::{Executor, Handle, Surroundings, Tops};
+use super::{Credit, Executor, Handle, Surroundings, Tops};
 use crate::catalog::Wakes;
 use crate::clock::SystemClock;
 use crate::config::{Durability, JournalSettings, Limits};
@@ -14,6 +16,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
 fn open(dir: &TempDir, limits: Limits) -> Handle {
+    open_on(dir, limits, Executor::default())
+}
+
+fn open_on(dir: &TempDir, limits: Limits, executor: Executor) -> Handle {
     let id = TenantId::parse("acme").expect("a name");
     let data = DataDir::open(dir.path()).expect("a folder");
     let file = FileSettings { durability: Durability::Full, limits: limits.clone(), history: None };
@@ -26,7 +32,8 @@ fn open(dir: &TempDir, limits: Limits) -> Handle {
         journal: JournalSettings::default(),
         tops: Tops::default(),
     };
-    Handle::start(id, database, limits, Executor::default(), around)
+    let credit = Arc::new(Credit::of(id.clone()));
+    Handle::start(id, database, limits, (executor, credit), around)
 }
 
 fn later(tenant: &Handle, key: &'static str) -> Result<()> {
@@ -121,4 +128,34 @@ async fn a_callers_failure_leaves_what_rides_with_it() {
     tenant.write(Mode::Host, |_| Ok(())).await.expect("a commit");
     assert_eq!(keys(&tenant).await, ["rides"]);
     tenant.close().await.expect("closed");
+}
+
+#[tokio::test]
+#[cfg_attr(not(target_os = "linux"), ignore = "threads have no priority of their own")]
+async fn what_computes_for_long_gives_way_and_what_is_short_does_not() -> Result<()> {
+    /// Of the thread that asks.
+    fn priority() -> i32 {
+        getpriority_process(Some(gettid())).expect("its own priority")
+    }
+    let [dir, other] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let executor = Executor::default();
+    let [noisy, quiet] = [&dir, &other].map(|dir| open_on(dir, Limits::default(), executor.clone()));
+    let usual = quiet.read(Mode::Host, |_| Ok(priority())).await?;
+    let low = noisy.read(Mode::Host, |conn| {
+        let counts =
+            "WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n LIMIT 9999) SELECT count(*) FROM n";
+        let begun = Instant::now();
+        // Longer than any slice; SQLite asks between steps.
+        while begun.elapsed() < Duration::from_millis(20) {
+            conn.query_row(counts, [], |_| Ok(()))?;
+        }
+        Ok(priority())
+    });
+    let low = low.await?;
+    assert!(low > usual, "{low} is not below {usual}");
+    for _ in 0..8 {
+        assert_eq!(quiet.read(Mode::Host, |_| Ok(priority())).await?, usual, "a thread of the background read for it");
+    }
+    noisy.close().await?;
+    quiet.close().await
 }

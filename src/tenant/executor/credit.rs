@@ -1,5 +1,6 @@
 //! What a tenant has computed lately, in seconds of CPU: who is in debt begins in the background.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,11 @@ use crate::id::TenantId;
 const SHARE: u64 = 10;
 /// What it may use at once on top.
 const BURST: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// What this thread had computed when it was last booked: the system is asked once for each piece of work.
+    static SPENT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 /// A leaky bucket of thread-CPU time, kept as the moment at which it will be empty (GCRA).
 #[derive(Debug)]
@@ -47,11 +53,13 @@ impl Credit {
         self.empty_at.load(Ordering::Relaxed) > self.now() + SHARE * nanos(BURST)
     }
 
-    /// Runs `work` on this thread and books the CPU time that it took.
+    /// Runs `work` on this thread and books the CPU time that it took, with the microsecond in which the thread got it.
     pub(super) fn charge<T>(&self, work: impl FnOnce() -> T) -> T {
-        let begun = thread_cpu();
+        let begun = SPENT.get();
         let done = work();
-        let took = nanos(thread_cpu().saturating_sub(begun));
+        let spent = thread_cpu();
+        SPENT.set(spent);
+        let took = nanos(spent.saturating_sub(begun));
         self.computed.fetch_add(took, Ordering::Relaxed);
         let cost = SHARE * took;
         let now = self.now();

@@ -70,6 +70,8 @@ struct State {
     in_background: usize,
     /// Have nothing to do; the one that has had nothing for the shortest time is last.
     idle: Vec<Arc<Seat>>,
+    /// The same, of those that compute for the background alone.
+    idle_low: Vec<Arc<Seat>>,
     threads: usize,
     /// Of all threads that have begun.
     seats: Vec<Arc<Seat>>,
@@ -99,6 +101,15 @@ impl Default for Lanes {
 }
 
 impl State {
+    /// Where `seat` is while it has nothing to do.
+    fn idle_of(&mut self, seat: &Seat) -> &mut Vec<Arc<Seat>> {
+        if seat.is_low() { &mut self.idle_low } else { &mut self.idle }
+    }
+
+    fn has_thread(&self, most: usize) -> bool {
+        !self.idle.is_empty() || self.threads < most
+    }
+
     fn computing(&mut self, lane: Lane) -> &mut usize {
         match lane {
             Lane::Fast => &mut self.in_fast,
@@ -134,22 +145,22 @@ impl Lanes {
         let mut state = self.lock();
         let lowered = self.leave(&mut state, lane, seat);
         *seat.mark() = Mark::default();
-        let next = match lowered {
-            true => {
-                state.threads -= 1;
-                state.seats.retain(|one| !Arc::ptr_eq(one, seat));
-                Next::End
-            }
+        let next = match seat.is_low() {
+            _ if lowered => Next::End,
+            true if state.idle_low.len() >= self.background_most => Next::End,
             false if state.in_fast < self.fast_most => match state.fast.pop_front() {
                 Some(job) => Next::Work(job, Lane::Fast),
                 None => Next::Wait,
             },
-            false => Next::Wait,
+            _ => Next::Wait,
         };
         match next {
             Next::Work(..) => state.in_fast += 1,
-            Next::Wait => state.idle.push(Arc::clone(seat)),
-            Next::End => {}
+            Next::Wait => state.idle_of(seat).push(Arc::clone(seat)),
+            Next::End => {
+                state.threads -= 1;
+                state.seats.retain(|one| !Arc::ptr_eq(one, seat));
+            }
         }
         self.dispatch(&mut state);
         next
@@ -254,22 +265,25 @@ impl Lanes {
     /// Whether the idle thread of `seat` may end: not if it was given something just now.
     pub(super) fn retire(&self, seat: &Arc<Seat>) -> bool {
         let mut state = self.lock();
-        let Some(at) = state.idle.iter().position(|idle| Arc::ptr_eq(idle, seat)) else { return false };
-        state.idle.remove(at);
+        let idle = state.idle_of(seat);
+        let Some(at) = idle.iter().position(|idle| Arc::ptr_eq(idle, seat)) else { return false };
+        idle.remove(at);
         state.threads -= 1;
         state.seats.retain(|one| !Arc::ptr_eq(one, seat));
         true
     }
 
     fn dispatch(self: &Arc<Self>, state: &mut State) {
-        while state.in_fast < self.fast_most && self.has_thread(state, THREADS_MAX) {
+        while state.in_fast < self.fast_most && state.has_thread(THREADS_MAX) {
             let Some(job) = state.fast.pop_front() else { break };
             state.in_fast += 1;
             self.give(state, job, Lane::Fast);
         }
         while state.in_background < self.background_most {
             match state.ring.front() {
-                Some(Turn::Begin(_)) if !self.has_thread(state, THREADS_MAX - THREADS_RESERVED) => {
+                Some(Turn::Begin(_))
+                    if state.idle_low.is_empty() && !state.has_thread(THREADS_MAX - THREADS_RESERVED) =>
+                {
                     // Those that are kept go first then: each that ends frees a thread.
                     let Some(kept) = state.ring.iter().position(|turn| matches!(turn, Turn::GoOn(_))) else { return };
                     state.ring.rotate_left(kept);
@@ -286,13 +300,10 @@ impl Lanes {
         }
     }
 
-    fn has_thread(&self, state: &State, most: usize) -> bool {
-        !state.idle.is_empty() || state.threads < most
-    }
-
     fn give(self: &Arc<Self>, state: &mut State, job: Job, lane: Lane) {
         self.watch(state);
-        if let Some(seat) = state.idle.pop() {
+        let low = if lane == Lane::Background { state.idle_low.pop() } else { None };
+        if let Some(seat) = low.or_else(|| state.idle.pop()) {
             return seat.give(Order::Work(job, lane));
         }
         let lanes = Arc::clone(self);

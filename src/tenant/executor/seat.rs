@@ -1,8 +1,9 @@
 //! One thread as the lanes see it: where it waits to be told what to do, and when it last gave a sign of life.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, setpriority_process};
 use rustix::thread::gettid;
@@ -10,8 +11,11 @@ use rustix::thread::gettid;
 use super::credit::Credit;
 use super::lanes::{Job, Lane};
 
-/// The least that a thread can be given of a core that others want.
+/// The least that a thread can be given of a core that others want: for a step that nothing can interrupt.
 const LOWEST: i32 = 19;
+/// What a thread of the background is given: a tenth of what others get who want the same core. The system lets a
+/// thread that wakes up take the place of such a one at once, and not at the end of its slice of milliseconds.
+const LOW: i32 = 10;
 /// In `seen`: the thread computes nothing.
 const RESTS: u64 = u64::MAX;
 
@@ -26,8 +30,10 @@ pub(super) enum Order {
 /// One thread's place.
 pub(super) struct Seat {
     order: Mutex<Option<Order>>,
-    given: Condvar,
-    thread: Pid,
+    thread: Thread,
+    id: Pid,
+    /// It has a low priority, which only root could take back: it computes for the background alone.
+    low: AtomicBool,
     /// When it was last between two steps, in nanoseconds since the lanes began.
     seen: AtomicU64,
     mark: Mutex<Mark>,
@@ -51,8 +57,9 @@ impl Seat {
     pub(super) fn here() -> Self {
         Self {
             order: Mutex::default(),
-            given: Condvar::new(),
-            thread: gettid(),
+            thread: thread::current(),
+            id: gettid(),
+            low: AtomicBool::new(false),
             seen: AtomicU64::new(RESTS),
             mark: Mutex::default(),
         }
@@ -61,15 +68,22 @@ impl Seat {
     /// Tells the thread. It waits, or is about to.
     pub(super) fn give(&self, order: Order) {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
-        self.given.notify_one();
+        self.thread.unpark();
     }
 
-    /// Waits for an order, at most `within`.
+    /// Waits for an order, at most `within`. Called by the thread itself.
     pub(super) fn wait(&self, within: Duration) -> Option<Order> {
-        let order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.given.wait_timeout_while(order, within, |order| order.is_none());
-        let (mut order, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        order.take()
+        let until = Instant::now() + within;
+        loop {
+            if let Some(order) = self.order.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return Some(order);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
     }
 
     pub(super) fn mark(&self) -> MutexGuard<'_, Mark> {
@@ -96,6 +110,22 @@ impl Seat {
 
     /// Lets every other thread go before this one. `false` where the system does not have it so.
     pub(super) fn lower(&self) -> bool {
-        cfg!(target_os = "linux") && setpriority_process(Some(self.thread), LOWEST).is_ok()
+        self.give_way(LOWEST)
+    }
+
+    /// Makes it a thread of the background, if the system has it so.
+    pub(super) fn join_background(&self) {
+        if !self.is_low() {
+            self.low.store(self.give_way(LOW), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is a thread of the background for good.
+    pub(super) fn is_low(&self) -> bool {
+        self.low.load(Ordering::Relaxed)
+    }
+
+    fn give_way(&self, priority: i32) -> bool {
+        cfg!(target_os = "linux") && setpriority_process(Some(self.id), priority).is_ok()
     }
 }

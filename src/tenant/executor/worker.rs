@@ -50,6 +50,9 @@ pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
 impl Worker {
     fn begin(&self, job: &Job, lane: Lane) {
         self.lane.set(lane);
+        if lane == Lane::Background {
+            self.seat.join_background();
+        }
         *self.seat.mark() = Mark { lane, whose: Some(Arc::clone(&job.whose)), ..Mark::default() };
         self.slice();
     }
@@ -82,6 +85,7 @@ impl Pause for Worker {
             // Permits go round, so that this ends; the bound is only how often it looks again.
             while self.seat.wait(IDLE).is_none() {}
             self.lane.set(Lane::Background);
+            self.seat.join_background();
             self.seat.mark().lane = Lane::Background;
         }
         self.slice();

@@ -38,6 +38,16 @@ impl Idle {
         }
     }
 
+    /// Whether the tenant of `place` was told to rest.
+    pub(super) fn is_resting(&self, Place(place): Place) -> bool {
+        self.resting.contains_key(&place)
+    }
+
+    /// How many were told to rest.
+    pub(super) fn resting(&self) -> usize {
+        self.resting.len()
+    }
+
     /// The idle tenants, from the first that was left on.
     pub(super) fn iter(&self) -> impl Iterator<Item = &TenantId> {
         self.resting.values().chain(self.warm.values()).map(|(_, tenant)| tenant)

@@ -44,11 +44,24 @@ pub(crate) struct Residency {
     pub most: usize,
     /// The key that a refusal names: what made it that number.
     pub bound: &'static str,
+    /// And at most so many files of theirs.
+    pub files: Files,
     /// One that nobody has held for so long is closed.
     pub idle_after: Duration,
     /// What open tenants may hold of memory, in bytes, and what they hold: beyond it idle ones are closed.
     pub bytes: u64,
     pub held: fn() -> u64,
+}
+
+/// Files that tenants may have open, and how many of them one takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Files {
+    /// At most so many, of all tenants together.
+    pub most: u64,
+    /// One that is in use, or was a short time ago.
+    pub each: u64,
+    /// One that rests.
+    pub at_rest: u64,
 }
 
 type Opened<R> = Pin<Box<dyn Future<Output = Result<R>> + Send>>;
@@ -135,7 +148,7 @@ impl<R: Resident> Registry<R> {
                 let tenants = &mut *self.tenants();
                 let (renewals, renewed) = tenants.renewed;
                 let patience = (renewed + RENEW_WITHIN).saturating_duration_since(Instant::now());
-                let full = tenants.slots.len() >= self.0.residency.most;
+                let (full, crowded) = (self.full_for(tenants, None), self.full_for(tenants, Some(tenant)));
                 match tenants.slots.get_mut(tenant) {
                     Some(slot) => match slot.open() {
                         Some(value) if value.is_closed() => (self.close(tenants, tenant)?, None),
@@ -143,6 +156,7 @@ impl<R: Resident> Registry<R> {
                         Some(_) if slot.renewal < renewals && !patience.is_zero() => {
                             (slot.state.subscribe(), Some(patience))
                         }
+                        Some(_) if let Some(crowded) = crowded => (self.make_room(tenants, tenant, crowded)?, None),
                         Some(value) => {
                             slot.leases += 1;
                             if let Some(place) = slot.idle.take() {
@@ -155,8 +169,10 @@ impl<R: Resident> Registry<R> {
                     None if tenants.ended => return Err(ended()),
                     None => match tenants.quarantine.refusal(tenant) {
                         Some(refusal) => return Err(refusal),
-                        None if full => (self.make_room(tenants)?, None),
-                        None => (self.begin(tenants, tenant), None),
+                        None => match full {
+                            Some(full) => (self.make_room(tenants, tenant, full)?, None),
+                            None => (self.begin(tenants, tenant), None),
+                        },
                     },
                 }
             };
@@ -268,14 +284,34 @@ impl<R: Resident> Registry<R> {
         settling
     }
 
-    /// Closes the least recently used tenant that nobody holds; its fall is what to wait for.
-    fn make_room(&self, tenants: &mut Tenants<R>) -> Result<watch::Receiver<State<R>>> {
-        let Residency { most, bound, .. } = self.0.residency;
+    /// The bound that keeps one more from being opened, or `awoken`, which is open, from leaving its rest.
+    fn full_for(&self, tenants: &Tenants<R>, awoken: Option<&TenantId>) -> Option<(&'static str, u64)> {
+        let Residency { most, bound, files, .. } = self.0.residency;
+        let (open, resting) = (tenants.slots.len(), tenants.idle.resting());
+        let comes = match awoken {
+            Some(tenant) => {
+                let place = tenants.slots.get(tenant)?.idle?;
+                tenants.idle.is_resting(place).then(|| files.each - files.at_rest)?
+            }
+            None if open >= most => return Some((bound, most as u64)),
+            None => files.each,
+        };
+        let held = files.each * (open - resting) as u64 + files.at_rest * resting as u64;
+        (held + comes > files.most).then_some(("open_files", files.most))
+    }
+
+    /// Closes the least recently used tenant that nobody holds, other than `for_whom`; its fall is what to wait for.
+    fn make_room(
+        &self,
+        tenants: &mut Tenants<R>,
+        for_whom: &TenantId,
+        (bound, most): (&'static str, u64),
+    ) -> Result<watch::Receiver<State<R>>> {
         let is_idle = |tenant: &&TenantId| tenants.slots.get(*tenant).is_some_and(Slot::is_idle);
-        let first = tenants.idle.iter().find(is_idle).cloned();
+        let first = tenants.idle.iter().filter(|tenant| *tenant != for_whom).find(is_idle).cloned();
         match first {
             Some(first) => self.close(tenants, &first),
-            None => Err(Error::busy(bound, most as u64, Duration::from_secs(1))),
+            None => Err(Error::busy(bound, most, Duration::from_secs(1))),
         }
     }
 

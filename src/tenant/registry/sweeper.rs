@@ -39,7 +39,7 @@ impl<R: Resident> Registry<R> {
         }
     }
 
-    fn next_to_rest(&self, after: Duration) -> Option<Arc<R>> {
+    pub(super) fn next_to_rest(&self, after: Duration) -> Option<Arc<R>> {
         let then = Instant::now().checked_sub(after)?;
         let tenants = &mut *self.tenants();
         loop {
