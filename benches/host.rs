@@ -50,6 +50,7 @@ struct Size {
     writes: usize,
     threads: &'static [usize],
     residents: usize,
+    crowd: usize,
     registered: usize,
     notes: usize,
     /// Bytes of the file that is exported.
@@ -69,6 +70,7 @@ const LARGE: Size = Size {
     writes: 300,
     threads: &[8, 16, 32, 64],
     residents: 2_000,
+    crowd: 5_000,
     registered: 100_000,
     notes: 100_000,
     export: 200_000_000,
@@ -83,6 +85,7 @@ const SMALL: Size = Size {
     writes: 2,
     threads: &[8],
     residents: 8,
+    crowd: 8,
     registered: 1_000,
     notes: 500,
     export: 2_000_000,
@@ -134,7 +137,11 @@ async fn bare() -> Done {
 
 #[tokio::main]
 async fn report() -> Done {
-    residents::report(std::env::args().nth(2).ok_or("how many?")?.parse()?).await
+    let tenants = std::env::args().nth(2).ok_or("how many?")?.parse()?;
+    match std::env::args().nth(3).as_deref() {
+        Some("crowd") => residents::crowd(tenants).await,
+        _ => residents::report(tenants).await,
+    }
 }
 
 #[tokio::main]
@@ -170,7 +177,10 @@ async fn compare(size: &Size) -> Done {
             "group" => group(size, &mut table).await?,
             "reads" => reads(size, &mut table).await?,
             "wake" => residents::wake(TENANTS.min(size.residents), size.rounds, &mut table).await?,
-            "memory" => residents::memory(size.residents, &mut table)?,
+            "memory" => {
+                residents::memory(size.residents, &mut table)?;
+                residents::crowded(size.crowd, &mut table)?;
+            }
             "sessions" => sessions::quiet(size.sessions.0, size.sessions.1, size.sessions.2, &mut table)?,
             "registered" => residents::registered(size.registered, size.rounds, &mut table)?,
             "export" => operate::export(size.export, size.rounds, &mut table).await?,

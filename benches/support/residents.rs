@@ -54,6 +54,38 @@ pub async fn report(tenants: usize) -> Done {
     Ok(())
 }
 
+/// In a process of its own: opens `tenants` without closing any, as fast as they come to rest where files are scarce, and
+/// prints how many are open at the end, and the memory of the process in KiB.
+pub async fn crowd(tenants: usize) -> Done {
+    let rests_after = Duration::from_secs(if tenants > 100 { 10 } else { 1 });
+    let host = TestHost::start(counter::host(), |settings| {
+        settings.tenants.auto_create = true;
+        settings.tenants.idle_after = rests_after * 10;
+        settings.tenants.resident_max = tenants;
+    })?;
+    let limit = std::fs::read_to_string("/proc/self/limits")?;
+    let limit = limit
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    for number in 0..tenants {
+        let begun = Instant::now();
+        // Three files for each at rest, and of what is left of the host's four fifths a part for those that are not yet.
+        let room = limit.map_or(usize::MAX, |limit| 3 * number + (limit / 5 * 4).saturating_sub(3 * number) / 5 * 3);
+        while number % 50 == 0
+            && std::fs::read_dir("/proc/self/fd")?.count() > room
+            && begun.elapsed() < rests_after * 3
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        use_once(&host, &format!("tenant-{number}")).await?;
+    }
+    tokio::time::sleep(rests_after * 2).await;
+    println!("{} {}", open_files()?, resident("self")?);
+    host.close().await;
+    Ok(())
+}
+
 async fn use_once(host: &TestHost, name: &str) -> Done {
     let tenant = host.tenant(name).await?;
     tenant.write(|tx| Ok(tx.prepare_cached(BUMP)?.query_row([KEY], |row| row.get::<_, i64>(0))?)).await?;
@@ -77,6 +109,16 @@ pub fn memory(tenants: usize, table: &mut Table) -> Done {
     table.alone("  the same, idle and at rest", told(resting), "≤ 150 KiB");
     table.alone("  the same, hibernated: what the allocator keeps for the next", told(gone), "");
     table.alone("  added by as many others who came and went after them", told(others), "0");
+    Ok(())
+}
+
+/// Memory of `tenants` that are open at once.
+pub fn crowded(tenants: usize, table: &mut Table) -> Done {
+    let line = said(&["residents", &tenants.to_string(), "crowd"])?;
+    let (open, kib) = line.split_once(' ').ok_or("two figures")?;
+    let mib = kib.parse::<f64>()? / 1024.0;
+    let work = format!("  {open} of {tenants} tenants open at once, all at rest: the whole process");
+    table.alone(work, format!("{mib:.0} MiB"), "≤ 1,024 MiB");
     Ok(())
 }
 

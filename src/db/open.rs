@@ -68,7 +68,8 @@ impl Database {
         threads: &ReaderThreads,
     ) -> Result<Self> {
         let path = dir.tenant_file(tenant)?;
-        let mut history = None;
+        let (mut history, mut readers, gate) = (None, None, Gate::default());
+        let read = || Readers::new(&path, Arc::clone(&gate), settings, threads);
         let conn = pause::on_disk(|| {
             template.copy_to(&path, dir)?;
             let mut conn = connect(&path, settings.durability)?;
@@ -77,9 +78,15 @@ impl Database {
             let (ours, theirs) = (&Migrations::of_host(), template.app());
             let done = [ours.check(&conn)?, theirs.check(&conn)?];
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+            let wal = wal_of(&path);
+            let left = fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
+            // A log that was left is copied back before anybody reads.
+            readers = (!left).then(read);
             // What a crash left in the log, before it is copied back.
-            history = settings.history.as_ref().map(|keep| History::open(keep, &path, &wal_of(&path)));
-            take_in_log(&conn, &wal_of(&path))?;
+            history = settings.history.as_ref().map(|keep| History::open(keep, &path, &wal));
+            if left {
+                take_in_log(&conn)?;
+            }
             if let Some(history) = &history {
                 history.settled();
             }
@@ -88,8 +95,7 @@ impl Database {
             }
             Result::<Connection>::Ok(conn)
         })?;
-        let gate = Gate::default();
-        let readers = Readers::new(&path, Arc::clone(&gate), settings, threads);
+        let readers = readers.unwrap_or_else(read);
         let checkpoints = Checkpoints::beside(&path);
         checkpoints.sweep();
         // A file that came from elsewhere may have other pages than ours.
@@ -100,7 +106,7 @@ impl Database {
         let bytes = conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?.unsigned_abs() * page;
         Ok(Self {
             bytes,
-            writer: Writer::new(conn, path, page, gate, settings, history)?,
+            writer: Writer::new(conn, path.clone(), page, Arc::clone(&gate), settings, history)?,
             readers,
             checkpoints,
             template: template.clone(),
@@ -110,10 +116,7 @@ impl Database {
 
 /// Copies a log that was left into the file and empties it. A log is left where nobody closed the file: by a
 /// crash, or where the disk failed, and then what Linux holds for written has to be written again.
-fn take_in_log(conn: &Connection, wal: &Path) -> Result<()> {
-    if !fs::metadata(wal).is_ok_and(|wal| wal.len() > 0) {
-        return Ok(());
-    }
+fn take_in_log(conn: &Connection) -> Result<()> {
     let busy = match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)) {
         // Nothing is lost by that, and it can still be read.
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => false,

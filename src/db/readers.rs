@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use r2d2::{ManageConnection, Pool, PooledConnection};
+use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
@@ -30,36 +30,9 @@ impl ReaderThreads {
     }
 }
 
-/// Opens readers, the first of them ahead of the first read: reading the schema takes as long as all else of a wake.
-#[derive(Clone)]
-struct Opener(Arc<Opening>);
-
-struct Opening {
-    readers: SqliteConnectionManager,
-    ahead: Mutex<Option<Connection>>,
-}
-
-impl ManageConnection for Opener {
-    type Connection = Connection;
-    type Error = rusqlite::Error;
-
-    fn connect(&self) -> rusqlite::Result<Connection> {
-        let ahead = self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
-        ahead.map_or_else(|| self.0.readers.connect(), Ok)
-    }
-
-    fn is_valid(&self, conn: &mut Connection) -> rusqlite::Result<()> {
-        self.0.readers.is_valid(conn)
-    }
-
-    fn has_broken(&self, conn: &mut Connection) -> bool {
-        self.0.readers.has_broken(conn)
-    }
-}
-
 /// A tenant's readers. At most `limits.readers` of them, each opened when it is first needed, but for the first.
 pub(crate) struct Readers {
-    pool: Mutex<Pool<Opener>>,
+    pool: Mutex<Pool<SqliteConnectionManager>>,
     path: PathBuf,
     gate: Gate,
     limits: Limits,
@@ -70,24 +43,23 @@ impl Readers {
     /// The first is being opened from now on: the file is up to date, and its log is ours to read.
     pub(super) fn new(path: &Path, gate: Gate, settings: &FileSettings, threads: &ReaderThreads) -> Self {
         let limits = settings.limits.clone();
-        let opener = opener(path, &limits);
-        let pool = Mutex::new(pool(opener.clone(), &limits, threads));
-        // Before any read's own opening, for there is one thread. If it fails, that one says why.
-        threads.0.execute(move || {
-            *opener.0.ahead.lock().unwrap_or_else(PoisonError::into_inner) = opener.0.readers.connect().ok();
-        });
+        let pool = pool(path, &limits, threads);
+        // In time for the first read, and in vain for now: reading the schema takes as long as much else of a wake. If it
+        // fails, the read's own try says why.
+        let _ = pool.get_timeout(Duration::ZERO);
+        let pool = Mutex::new(pool);
         Self { pool, path: path.to_path_buf(), gate, limits, threads: threads.clone() }
     }
 
     /// Closes those that nobody reads with, and the others when they come back.
     pub(crate) fn shed(&self) {
-        let fresh = pool(opener(&self.path, &self.limits), &self.limits, &self.threads);
+        let fresh = pool(&self.path, &self.limits, &self.threads);
         let old = mem::replace(&mut *self.pool(), fresh);
         // Not under the lock: the last of a pool closes its files.
         drop(old);
     }
 
-    fn pool(&self) -> MutexGuard<'_, Pool<Opener>> {
+    fn pool(&self) -> MutexGuard<'_, Pool<SqliteConnectionManager>> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,9 +90,10 @@ impl Readers {
     }
 }
 
-fn opener(path: &Path, limits: &Limits) -> Opener {
+/// An empty pool, which costs a microsecond.
+fn pool(path: &Path, limits: &Limits, threads: &ReaderThreads) -> Pool<SqliteConnectionManager> {
     let value_bytes = limits.value_bytes.as_u64();
-    let readers = SqliteConnectionManager::file(path).with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE).with_init(
+    let manager = SqliteConnectionManager::file(path).with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE).with_init(
         move |conn| {
             settle(conn)?;
             conn.pragma_update(None, "query_only", true)?;
@@ -128,11 +101,6 @@ fn opener(path: &Path, limits: &Limits) -> Opener {
             bounds::restrict(conn, value_bytes)
         },
     );
-    Opener(Arc::new(Opening { readers, ahead: Mutex::default() }))
-}
-
-/// An empty pool, which costs a microsecond.
-fn pool(opener: Opener, limits: &Limits, threads: &ReaderThreads) -> Pool<Opener> {
     Pool::builder()
         .max_size(u32::try_from(limits.readers).unwrap_or(u32::MAX))
         .min_idle(Some(0))
@@ -142,12 +110,12 @@ fn pool(opener: Opener, limits: &Limits, threads: &ReaderThreads) -> Pool<Opener
         .test_on_check_out(false)
         .connection_timeout(Duration::from_secs(5))
         .thread_pool(threads.0.clone())
-        .build_unchecked(opener)
+        .build_unchecked(manager)
 }
 
 /// The callbacks of a lent connection. Once per connection, for a new authorizer would make SQLite
 /// prepare every cached statement anew.
-fn guards(conn: &mut PooledConnection<Opener>) -> Result<Guards> {
+fn guards(conn: &mut PooledConnection<SqliteConnectionManager>) -> Result<Guards> {
     if let Some(guards) = PooledConnection::extensions(conn).get::<Guards>() {
         return Ok(guards.clone());
     }

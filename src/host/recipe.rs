@@ -82,29 +82,30 @@ pub(super) fn registry(
         let archive = archive.clone();
         let recipe = Arc::clone(&recipe.read().unwrap_or_else(PoisonError::into_inner));
         async move {
-            let (id, opened_at, by) = (tenant.clone(), Arc::clone(&clock), Arc::clone(&recipe));
-            let open = move || {
-                let class = admit(&catalog, &id, by.auto_create, &*opened_at)?;
-                let mut file = file_settings(&by, &class, &id)?;
-                if let (Some(keep), Some(archive)) = (&mut file.history, archive) {
-                    let id = id.clone();
-                    keep.grown = Some(Arc::new(move || archive.grown(&id)));
-                }
-                let database = Database::open(&dir, &id, &file, &template, &threads)?;
-                Result::<_>::Ok((database, file.limits, class))
-            };
-            // Closed never; the wait is bounded by the openings before this one.
-            let _turn = opening.acquire().await;
             // On the tenant's own account: the host's, which many wakes in a row would overdraw, sends what it pays for
             // into the background.
             let credit = Arc::new(Credit::of(tenant.clone()));
-            let (database, limits, class) = executor.run(&credit, open).await??;
-            let mut endpoint = recipe.endpoint.clone();
-            if let Some(own) = recipe.packs_of.get(&class) {
-                endpoint.packs = Arc::clone(own);
-            }
-            let around = Surroundings { clock, wakes, journal: recipe.journal, tops };
-            make(Handle::start(tenant, database, limits, (executor, credit), around), &endpoint)
+            let (engine, runtime) = ((executor.clone(), Arc::clone(&credit)), tokio::runtime::Handle::current());
+            let open = move || {
+                // What is started here runs there, and what an embedder's program does here keeps nobody from it.
+                let _inside = runtime.enter();
+                let class = admit(&catalog, &tenant, recipe.auto_create, &*clock)?;
+                let mut file = file_settings(&recipe, &class, &tenant)?;
+                if let (Some(keep), Some(archive)) = (&mut file.history, archive) {
+                    let id = tenant.clone();
+                    keep.grown = Some(Arc::new(move || archive.grown(&id)));
+                }
+                let database = Database::open(&dir, &tenant, &file, &template, &threads)?;
+                let mut endpoint = recipe.endpoint.clone();
+                if let Some(own) = recipe.packs_of.get(&class) {
+                    endpoint.packs = Arc::clone(own);
+                }
+                let around = Surroundings { clock, wakes, journal: recipe.journal, tops };
+                make(Handle::start(tenant, database, file.limits, engine, around), &endpoint)
+            };
+            // Closed never; the wait is bounded by the openings before this one.
+            let _turn = opening.acquire().await;
+            executor.run(&credit, open).await?
         }
     }))
 }

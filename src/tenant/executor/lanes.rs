@@ -61,8 +61,8 @@ pub(super) struct Lanes {
 
 #[derive(Default)]
 struct State {
-    /// Wait for the fast lane. Bounded by who may submit: of each resident tenant one group of writes and its
-    /// readers.
+    /// Wait for the fast lane. Bounded by who may submit: of each resident tenant one group of writes, its readers, and
+    /// the big answers of its calls.
     fast: VecDeque<Job>,
     /// Wait for the background, in the order in which permits go round.
     ring: VecDeque<Turn>,
