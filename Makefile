@@ -42,7 +42,7 @@ conformance:
 	cargo build --example conformance
 	cd $(EXAMPLES) && bash $(CURDIR)/tests/conformance/run.sh conformance
 
-# HAProxy, nginx and Caddy with the files of deploy/ in front of a server; its own TLS; a tunnel's headers.
+# HAProxy, nginx, Caddy and Envoy with the files of deploy/ in front of a server; its own TLS; a tunnel's headers.
 proxies:
 	cargo build
 	cd $(EXAMPLES)/.. && bash $(CURDIR)/tests/clients/proxies/run.sh freehold
