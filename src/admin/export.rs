@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::lifecycle::served;
 use super::past::{LAST_MS, Source, moment};
 use super::{Admin, Taken};
-use crate::config::Limits;
+use crate::config::{DEFAULT_CLASS, Limits};
 use crate::db::{Examination, Staged, look_into, take_in};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -96,21 +96,38 @@ impl Admin {
         staged
     }
 
-    /// A new tenant with all that `from` has, but for its sessions, tasks, reminders and journal.
+    /// A new tenant with all that `from` has, or had, but for its sessions, tasks, reminders and journal. Out of the
+    /// storage `from` need not be here: then the new one has the class that it is listed with there.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]: no `from`; [`ErrorKind::Conflict`]: there is a `to`, or something else is done with
     /// one of them.
-    pub(crate) async fn fork(&self, from: TenantId, to: TenantId, at: Option<String>) -> Result<Value> {
+    pub(crate) async fn fork(&self, from: TenantId, to: TenantId, at: Option<String>, source: Source) -> Result<Value> {
         let _taken = (self.take(&from)?, self.take(&to)?);
-        let (source, target) = (from.clone(), to.clone());
+        let elsewhere = match source {
+            Source::Storage => self.archive()?.catalog().await?,
+            Source::Disk => None,
+        };
+        let (origin, target) = (from.clone(), to.clone());
         let class = self.run(move |parts| {
-            let class = served(&parts.catalog, &source)?.class;
+            let class = match (served(&parts.catalog, &origin), source) {
+                (Ok(record), _) => record.class,
+                // It need not be here; but what is being deleted comes back under no name.
+                (Err(error), Source::Storage) if error.kind() == ErrorKind::NotFound => {
+                    let listed = elsewhere.map(|copy| parts.catalog.class_in(&origin, copy.path()));
+                    listed.transpose()?.flatten().unwrap_or_else(|| DEFAULT_CLASS.to_owned())
+                }
+                (Err(error), _) => return Err(error),
+            };
+            parts.settings().class(&class)?;
             parts.catalog.arriving(&target, &class, &*parts.clock)?;
             Ok(class)
         });
-        let told = json!({ "from": from.as_str(), "to": to.as_str(), "class": class.await? });
-        let copied = self.copy_at(from, at, Source::Disk, true).await;
+        let remote = source == Source::Storage;
+        let told = json!({
+            "from": from.as_str(), "to": to.as_str(), "class": class.await?, "at": at, "from_remote": remote,
+        });
+        let copied = self.copy_at(from, at, source, true).await;
         let made = self.settle(&to, copied).await?;
         self.record("tenant.fork", told);
         Ok(made)

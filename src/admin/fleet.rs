@@ -69,18 +69,23 @@ impl Progress {
     }
 
     /// Whether anybody still listens.
-    async fn tell(&self, word: Step) -> Result<()> {
+    pub(super) async fn tell(&self, word: Step) -> Result<()> {
         let gone = || Error::new(ErrorKind::Unavailable, "nobody listens any more: stopped; run it again to go on");
         self.words.send(word).await.map_err(|_| gone())
     }
 
     pub(super) async fn step(&mut self, tenant: &TenantId, failure: Option<&str>) -> Result<()> {
+        self.step_of(tenant, failure, TELL_EVERY).await
+    }
+
+    /// As `step`, with a word of how far it is for every `often` tenants.
+    pub(super) async fn step_of(&mut self, tenant: &TenantId, failure: Option<&str>, often: u64) -> Result<()> {
         self.looked += 1;
         if let Some(error) = failure {
             self.failed += 1;
             self.tell(json!({ "failure": { "tenant": tenant.as_str(), "error": error } })).await?;
         }
-        if self.looked.is_multiple_of(TELL_EVERY) || self.looked == self.of || failure.is_some() {
+        if self.looked.is_multiple_of(often) || self.looked == self.of || failure.is_some() {
             let at = json!({ "looked": self.looked, "of": self.of, "failed": self.failed });
             self.tell(json!({ "progress": at })).await?;
         }

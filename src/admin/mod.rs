@@ -9,6 +9,7 @@ mod measure;
 mod past;
 mod show;
 mod sql;
+mod verify;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -33,6 +34,7 @@ pub(crate) use fleet::{Apply, Step, told};
 pub(crate) use lifecycle::finish_unfinished;
 pub(crate) use past::Source;
 pub(crate) use sql::Statement;
+pub(crate) use verify::VerifyAll;
 
 /// Copies of whole files made at once: each takes the disk for itself.
 const COPIES_AT_ONCE: usize = 1;
@@ -88,13 +90,20 @@ impl Parts {
 pub(crate) struct State {
     copies: Semaphore,
     fleet: Semaphore,
+    /// For looking at the past of all.
+    verifying: Semaphore,
     /// Tenants with which something is being done that nothing else may cross.
     taken: Mutex<HashSet<TenantId>>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { copies: Semaphore::new(COPIES_AT_ONCE), fleet: Semaphore::new(1), taken: Mutex::default() }
+        Self {
+            copies: Semaphore::new(COPIES_AT_ONCE),
+            fleet: Semaphore::new(1),
+            verifying: Semaphore::new(1),
+            taken: Mutex::default(),
+        }
     }
 }
 

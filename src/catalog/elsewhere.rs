@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::{Catalog, TenantState};
 use crate::db::open_catalog_copy;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
 impl Catalog {
     /// What voids tokens: all that was revoked, and which names were deleted. For whoever brings back tenants, first.
     ///
     /// # Errors
-    /// What SQLite says; [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): newer than this program.
+    /// What SQLite says; [`ErrorKind::Unavailable`]: newer than this program.
     pub(crate) fn take_over_standing(&self, copy: &Path) -> Result<()> {
         self.beside(copy, |conn| {
             conn.execute_batch(
@@ -72,6 +72,23 @@ impl Catalog {
                 Ok((TenantId::parse(&id)?, state))
             })
             .collect()
+        })
+    }
+
+    /// The class of `tenant` as it is listed in `copy`; `None` if it is not.
+    ///
+    /// # Errors
+    /// What SQLite says; [`ErrorKind::Conflict`]: it was being deleted.
+    pub(crate) fn class_in(&self, tenant: &TenantId, copy: &Path) -> Result<Option<String>> {
+        self.beside(copy, |conn| {
+            let mut listed = conn.prepare("SELECT class, state FROM copy.tenant WHERE id = ?1")?;
+            let row = listed.query_row([tenant.as_str()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)));
+            match row.optional()? {
+                Some((_, state)) if state == TenantState::Leaving as i64 => {
+                    Err(Error::new(ErrorKind::Conflict, format!("tenant {tenant} was being deleted")))
+                }
+                row => Ok(row.map(|(class, _)| class)),
+            }
         })
     }
 

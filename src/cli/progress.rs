@@ -36,6 +36,11 @@ impl Progress {
         self.0.inc(by);
     }
 
+    /// Does what writes to the terminal, with the bar out of its way.
+    fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.suspend(write)
+    }
+
     /// So much is done of so much.
     pub(super) fn at(&self, done: u64, of: u64) {
         self.0.set_length(of);
@@ -51,16 +56,28 @@ impl Drop for Progress {
 
 /// Runs long work to its result; what fails on the way is told at once.
 pub(super) async fn long(operator: &Operator, what: &'static str, path: &str, asked: &Value) -> Result<Value> {
+    long_with(operator, what, path, asked, |_| Ok(())).await
+}
+
+/// As [`long`]; `each` hears every word of it.
+pub(super) async fn long_with(
+    operator: &Operator,
+    what: &'static str,
+    path: &str,
+    asked: &Value,
+    mut each: impl FnMut(&Value) -> Result<()>,
+) -> Result<Value> {
     let progress = Progress::tenants(what, 0);
     let mut result = None;
     operator
         .lines(path, asked, |word| {
+            progress.beside(|| each(&word))?;
             if let (Some(done), Some(of)) = (word["progress"]["looked"].as_u64(), word["progress"]["of"].as_u64()) {
                 progress.at(done, of);
             }
             if let Some(failure) = word.get("failure") {
                 let told = |key: &str| failure[key].as_str().unwrap_or_default().to_owned();
-                remark(format_args!("{}: {}", told("tenant"), told("error").escape_debug()));
+                progress.beside(|| remark(format_args!("{}: {}", told("tenant"), told("error").escape_debug())));
             }
             if let Some(end) = word.get("result") {
                 result = Some(end.clone());

@@ -69,3 +69,4 @@ mod top;
 mod traces;
 mod upgrade;
 mod usage;
+mod verify;

@@ -2,129 +2,21 @@
 //! of one who was deleted stays there. Against a real S3 server.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use freehold::rusqlite::Connection;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::process::{Server, call, output};
+use crate::support::place::{Place, begin, hit, hits, rfc3339, sql, until};
+use crate::support::process::{Server, call};
 use crate::support::s3::{S3, SECRET};
 use crate::support::wire::Ask;
-use crate::support::{PATIENCE, content, numbers, plain, tree};
+use crate::support::{PATIENCE, content, plain, tree};
 
 /// When the clock of a host of tests stands.
 const NOW: u64 = 1_893_456_000;
 
 const CANARY: &str = "canary-5d1b7e-this-must-be-gone";
-
-/// A data directory and the configuration that it is used with.
-struct Place {
-    data: PathBuf,
-    config: PathBuf,
-}
-
-impl Place {
-    fn new(s3: &S3, folder: &Path) -> Self {
-        Self::with(s3, folder, "fleet/a", "")
-    }
-
-    fn with(s3: &S3, folder: &Path, prefix: &str, more: &str) -> Self {
-        let place = Self { data: folder.join("data"), config: s3.config(folder, prefix, SECRET, more) };
-        place.must(&["key", "generate"]);
-        place
-    }
-
-    fn run(&self, args: &[&str]) -> std::process::Output {
-        let config = self.config.to_str().expect("text");
-        output(crate::support::process::freehold(&self.data, &[args, &["--config", config]].concat()))
-    }
-
-    fn must(&self, args: &[&str]) -> String {
-        let done = self.run(args);
-        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).expect("text")
-    }
-
-    fn fails(&self, args: &[&str]) -> String {
-        let done = self.run(args);
-        assert!(!done.status.success(), "{args:?} succeeded: {done:?}");
-        String::from_utf8(done.stderr).expect("text")
-    }
-
-    fn serve(&self) -> Server {
-        Server::start(&self.data, &["--config", self.config.to_str().expect("text")])
-    }
-
-    fn tenant(&self, name: &str, more: &[&str]) -> String {
-        self.must(&[&["tenant", "create", name], more].concat());
-        self.token(name)
-    }
-
-    fn token(&self, name: &str) -> String {
-        self.must(&["token", "issue", "--tenant", name]).trim().to_owned()
-    }
-
-    /// The machine is gone.
-    fn burn(&self) {
-        fs::remove_dir_all(&self.data).expect("gone");
-    }
-
-    /// The rows of `tenant` in the storage, at `at` or at the last moment that is there.
-    fn there(&self, tenant: &str, at: Option<SystemTime>, out: &str) -> Vec<u64> {
-        let out = self.data.with_file_name(out);
-        let _ = fs::remove_file(&out);
-        let mut args = vec!["tenant", "export", tenant, "--from-remote", "--out", out.to_str().expect("text")];
-        let time = at.map(rfc3339);
-        if let Some(time) = &time {
-            args.extend(["--at", time]);
-        }
-        self.must(&args);
-        let copy = Connection::open(&out).expect("a database");
-        let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
-        assert_eq!(check, "ok");
-        numbers(&copy, "hit").into_iter().collect()
-    }
-
-    /// Waits until the storage has every one of the first `rows` rows.
-    fn until_there(&self, tenant: &str, rows: u64) {
-        let begun = Instant::now();
-        loop {
-            let told = self.run(&["tenant", "verify", tenant, "--from-remote"]);
-            if told.status.success() && self.there(tenant, None, "looked").len() as u64 >= rows {
-                return;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{tenant} is not in the storage: {told:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-fn rfc3339(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
-}
-
-fn begin(server: &Server, token: &str) {
-    sql(server, token, "CREATE TABLE hit (n INTEGER PRIMARY KEY, b)", &json!([]));
-}
-
-fn sql(server: &Server, token: &str, sql: &str, params: &Value) {
-    let statements = json!({ "statements": [{ "sql": sql, "params": params }] });
-    content(&call(server.address(), token, "sql_execute", &statements).expect("an answer"));
-}
-
-fn hits(server: &Server, token: &str, rows: std::ops::Range<u64>) {
-    for n in rows {
-        hit(server, token, n);
-    }
-}
-
-/// Row `n`; when it was acknowledged.
-fn hit(server: &Server, token: &str, n: u64) -> SystemTime {
-    sql(server, token, "INSERT INTO hit VALUES (?, randomblob(300))", &json!([n]));
-    SystemTime::now()
-}
 
 fn up_to(rows: u64) -> Vec<u64> {
     (0..rows).collect()
@@ -133,14 +25,6 @@ fn up_to(rows: u64) -> Vec<u64> {
 /// Lines of the log that say `word`.
 fn said(server: &Server, word: &str) -> usize {
     server.log().lines().filter(|line| line.contains(word)).count()
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < PATIENCE, "never came: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

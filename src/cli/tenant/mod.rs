@@ -9,10 +9,9 @@ mod past;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use http::Method;
 use serde_json::{Value, json};
 
-use super::{Place, admin_action, data_dir, operate, say};
+use super::{Place, admin_action, data_dir, say};
 use crate::catalog::Catalog;
 use crate::clock::SystemClock;
 use crate::config::DEFAULT_CLASS;
@@ -133,6 +132,8 @@ pub(super) enum TenantCommand {
     /// Make a new tenant with all that another has, but for its sessions, tasks, reminders and journal
     ///
     /// Example: freehold tenant fork acme acme-support
+    ///
+    /// Example: freehold tenant fork acme acme-then --at 2030-01-31T09:00:00Z --from-remote
     Fork {
         #[command(flatten)]
         one: One,
@@ -141,19 +142,34 @@ pub(super) enum TenantCommand {
         /// As it was at this time, such as 2030-01-31T09:00:00Z [default: as it is]
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
+        /// Out of the storage of history.remote, whether or not the other is here
+        #[arg(long)]
+        from_remote: bool,
     },
-    /// Bring a tenant's past back beside it and check it, so that a restore is known to work; nothing is changed
+    /// Bring a tenant's past back beside it and check it, so that a restore is known to work; nothing is changed.
+    /// Or that of all tenants, one after the other: it goes on after a failure and ends with status 1 if there was one
     ///
     /// Example: freehold tenant verify acme --at 2030-01-31T09:00:00Z
+    ///
+    /// Example: freehold tenant verify --all --from-remote --json
     Verify {
         #[command(flatten)]
-        one: One,
+        place: Place,
+        /// Its name
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<TenantId>,
         /// As it was at this time [default: the last that is kept]
         #[arg(long, value_name = "TIME")]
         at: Option<String>,
         /// What is in the storage of history.remote, whether or not the tenant is here
         #[arg(long)]
         from_remote: bool,
+        /// Every tenant; with --from-remote also those that are in the storage alone
+        #[arg(long)]
+        all: bool,
+        /// Print JSON; with --all one object a line, the last with the counts
+        #[arg(long)]
+        json: bool,
     },
     /// Keep a copy of all that a tenant has, to go back to, and print its name
     ///
@@ -267,14 +283,16 @@ pub(super) fn run(host: Host, command: &TenantCommand) -> Result<()> {
         TenantCommand::Export { one, out, at, from_remote } => {
             copy::export(host, one, out.as_deref(), at.as_deref(), *from_remote)
         }
-        TenantCommand::Verify { one, at, from_remote } => one::verify(host, one, at.as_deref(), *from_remote),
+        TenantCommand::Verify { place, id: None, at, from_remote, json, .. } => {
+            past::verify_all(host, place, at.as_deref(), *from_remote, *json)
+        }
+        TenantCommand::Verify { place, id: Some(id), at, from_remote, json, .. } => {
+            let one = One { place: place.clone(), id: id.clone(), json: *json };
+            past::verify(host, &one, at.as_deref(), *from_remote)
+        }
         TenantCommand::Import { one, file, class } => copy::import(host, one, file, class),
-        TenantCommand::Fork { one, to, at } => {
-            let (path, asked) = (format!("/v1/tenants/{}/fork", one.id), json!({ "to": to.as_str(), "at": at }));
-            let made = operate(host, &one.place.settings()?, async |operator| {
-                operator.ask(Method::POST, &path, Some(asked)).await
-            })?;
-            made_one(one.json, to, &made)
+        TenantCommand::Fork { one, to, at, from_remote } => {
+            past::fork(host, one, to, &json!({ "to": to.as_str(), "at": at, "from_remote": from_remote }))
         }
         TenantCommand::Checkpoint { one, label } => past::checkpoint(host, one, label.as_deref()),
         TenantCommand::Bookmarks { one, from_remote } => past::bookmarks(host, one, *from_remote),

@@ -32,16 +32,6 @@ pub(super) fn show(host: Host, one: &One) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn verify(host: Host, one: &One, at: Option<&str>, from_remote: bool) -> Result<()> {
-    let (path, asked) = (format!("/v1/tenants/{}/verify", one.id), json!({ "at": at, "from_remote": from_remote }));
-    let settings = one.place.settings()?;
-    let told = operate(host, &settings, async |operator| operator.ask(Method::POST, &path, Some(asked)).await)?;
-    if one.json {
-        return say(&told);
-    }
-    say(format_args!("{}: whole as of {}, {} bytes", one.id, plain(&told["at"]), told["bytes"]))
-}
-
 pub(super) fn delete(host: Host, place: &Place, id: &TenantId, yes: bool) -> Result<()> {
     if !yes && !confirmed(id)? {
         return Err(Error::invalid("nothing was deleted: give --yes, or type the tenant's name when asked"));

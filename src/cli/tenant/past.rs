@@ -3,13 +3,14 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::One;
 use super::one::plain;
-use crate::cli::progress::long;
+use super::{One, made_one};
+use crate::cli::progress::{long, long_with};
 use crate::cli::{Place, operate, say};
 use crate::clock::rfc3339;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::id::TenantId;
 
 /// What is told of a day, in the order of a table.
 const DAY: [&str; 9] = ["day", "calls", "refused", "failed", "rows", "bytes_in", "bytes_out", "call_us", "sql_us"];
@@ -42,6 +43,49 @@ pub(super) fn bookmarks(host: Host, one: &One, from_remote: bool) -> Result<()> 
         }
     }
     Ok(())
+}
+
+pub(super) fn fork(host: Host, one: &One, to: &TenantId, asked: &Value) -> Result<()> {
+    let made = ask(host, one, Method::POST, "fork", Some(asked.clone()))?;
+    made_one(one.json, to, &made)
+}
+
+pub(super) fn verify(host: Host, one: &One, at: Option<&str>, from_remote: bool) -> Result<()> {
+    let told = ask(host, one, Method::POST, "verify", Some(json!({ "at": at, "from_remote": from_remote })))?;
+    if one.json {
+        return say(&told);
+    }
+    say(format_args!("{}: whole as of {}, {} bytes", one.id, plain(&told["at"]), told["bytes"]))
+}
+
+/// What failed is told as it is found: on standard error, and with `json` in its place among the others.
+pub(super) fn verify_all(host: Host, place: &Place, at: Option<&str>, from_remote: bool, json: bool) -> Result<()> {
+    let asked = json!({ "at": at, "from_remote": from_remote });
+    let line = |word: &Value| {
+        let told = ["verified", "skipped", "failure"].iter().find_map(|key| word.get(key)).filter(|_| json);
+        told.map_or(Ok(()), say)
+    };
+    let done = operate(host, &place.settings()?, async |operator| {
+        long_with(operator, "verifying", "/v1/verify", &asked, line).await
+    })?;
+    if json {
+        say(&done)?;
+    } else {
+        say(format_args!(
+            "{} tenants: {} whole, {} had no file yet, {} were not there yet, {} were being deleted, {} failed",
+            done["tenants"], done["whole"], done["without_file"], done["not_yet"], done["deleted"], done["failed"]
+        ))?;
+    }
+    match done["failed"].as_u64() {
+        Some(0) => Ok(()),
+        failed => Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "{} tenants can't be brought back as they should be: why is told above",
+                failed.unwrap_or_default()
+            ),
+        )),
+    }
 }
 
 /// Prints the bookmark of what was replaced; of a tenant that was not here, its name.

@@ -1,4 +1,4 @@
-//! `/v1/migrations`. Long work answers at once, a JSON object a line, and goes on for as long as somebody reads.
+//! `/v1/migrations`, `/v1/restore` and `/v1/verify`: all tenants. Long work answers at once, a JSON object a line, and goes on for as long as somebody reads.
 
 use std::convert::Infallible;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc::Receiver;
 
 use super::{Desk, Said, body, ok, query};
-use crate::admin::{Apply, BringBack, Step};
+use crate::admin::{Apply, BringBack, Step, VerifyAll};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +39,11 @@ pub(super) async fn apply(State(desk): State<Desk>, sent: Bytes) -> Said {
 pub(super) async fn restore(State(desk): State<Desk>, sent: Bytes) -> Said {
     let asked: BringBack = body(&sent)?;
     Ok(lines(desk.admin.bring_back_all(asked)))
+}
+
+pub(super) async fn verify(State(desk): State<Desk>, sent: Bytes) -> Said {
+    let asked: VerifyAll = body(&sent)?;
+    Ok(lines(desk.admin.verify_all(asked)))
 }
 
 fn lines(steps: Receiver<Step>) -> Response {

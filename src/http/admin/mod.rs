@@ -77,6 +77,7 @@ impl Desk {
             .route("/v1/tenants/{id}/verify", post(tenants::verify))
             .route("/v1/tenants/{id}/sql", post(tenants::sql))
             .route("/v1/restore", post(fleet::restore))
+            .route("/v1/verify", post(fleet::verify))
             .route("/v1/migrations", get(fleet::status))
             .route("/v1/migrations/plan", post(fleet::plan))
             .route("/v1/migrations/apply", post(fleet::apply))

@@ -44,6 +44,8 @@ struct Class {
 struct Fork {
     to: String,
     at: Option<String>,
+    #[serde(default)]
+    from_remote: bool,
 }
 
 /// A time in the past: the present without it.
@@ -114,8 +116,9 @@ pub(super) async fn delete(State(desk): State<Desk>, Path(id): Path<String>) -> 
 }
 
 pub(super) async fn fork(State(desk): State<Desk>, Path(id): Path<String>, sent: Bytes) -> Said {
-    let Fork { to, at } = body(&sent)?;
-    let made = desk.admin.fork(TenantId::parse(&id)?, TenantId::parse(&to)?, at).await?;
+    let Fork { to, at, from_remote } = body(&sent)?;
+    let (from, to) = (TenantId::parse(&id)?, TenantId::parse(&to)?);
+    let made = desk.admin.fork(from, to, at, Source::of(from_remote)).await?;
     Ok(said(StatusCode::CREATED, &made))
 }
 

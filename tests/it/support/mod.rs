@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod http2;
 pub(crate) mod link;
 pub(crate) mod listening;
+pub(crate) mod place;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod provider;

@@ -92,6 +92,14 @@ impl S3 {
         files.map(|path| path.to_string_lossy().into_owned()).filter(|name| !name.starts_with('.')).collect()
     }
 
+    /// Loses the objects whose names `which` holds of.
+    pub(crate) fn remove(&self, which: impl Fn(&str) -> bool) {
+        let bucket = self.dir.path().join("objects/past");
+        for name in self.objects().into_iter().filter(|name| which(name)) {
+            fs::remove_file(bucket.join(name)).expect("an object");
+        }
+    }
+
     /// The files, of objects and of what the server keeps beside them, in which `word` is to be read.
     pub(crate) fn traces(&self, word: &str) -> Vec<PathBuf> {
         let root = self.dir.path().join("objects");
