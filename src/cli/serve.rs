@@ -35,6 +35,10 @@ pub(super) struct ServeArgs {
     /// [default: only the socket admin.sock in the data directory; with --dev any port, env: FREEHOLD_ADMIN_LISTEN]
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
+    /// Where /metrics is answered to whoever reaches it, without a token, and nothing else is
+    /// [default: nowhere, env: FREEHOLD_METRICS_LISTEN]
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
     /// The address that agents type [env: FREEHOLD_PUBLIC_URL]
     #[arg(long, value_name = "URL")]
     public_url: Option<PublicUrl>,
@@ -70,6 +74,7 @@ pub(super) fn run(host: Host, args: &ServeArgs) -> Result<()> {
     let flags = Flags {
         listen: args.listen,
         admin_listen: args.admin_listen,
+        metrics_listen: args.metrics_listen,
         public_url: args.public_url.clone(),
         data_dir: None,
         wait_for_lock: args.wait_for_lock,
@@ -128,11 +133,15 @@ async fn http(host: Host, mut settings: Settings, dev: bool, reload: Reload) -> 
     // A first try has it where a browser finds it too.
     let any = dev.then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
     // Before it is told that it listens: a command may be the first to ask.
-    let admin = AdminListener::start(&service, settings.admin_listen.or(any)).await?;
+    let mut admin = AdminListener::start(&service, settings.admin_listen.or(any)).await?;
+    let metrics = admin.expose_metrics(&service).await?;
     let scheme = if settings.speaks_tls() { "https" } else { "http" };
     say(format_args!("listening on {scheme}://{}/mcp", settings.listen))?;
     if let Some((address, token)) = admin.port() {
         say(format_args!("admin on http://{address}, with the token in {}", token.display()))?;
+    }
+    if let Some(address) = metrics {
+        say(format_args!("metrics on http://{address}/metrics, for whoever reaches it"))?;
     }
     if dev {
         dev::greet(&settings)?;

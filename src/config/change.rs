@@ -14,6 +14,7 @@ pub(crate) const AT_START: &[&str] = &[
     "wait_for_lock",
     "admin_listen",
     "admin_token_file",
+    "metrics_listen",
     "behind_proxy",
     "trusted_proxies",
     "tls.",
@@ -59,6 +60,7 @@ impl Settings {
         (kept.behind_proxy, kept.trusted_proxies) = (self.behind_proxy, self.trusted_proxies.clone());
         (kept.tls, kept.audit, kept.traces) = (self.tls.clone(), self.audit.clone(), self.traces.clone());
         (kept.admin_listen, kept.admin_token_file) = (self.admin_listen, self.admin_token_file.clone());
+        kept.metrics_listen = self.metrics_listen;
         let (new, old) = (&mut kept.connections, &self.connections);
         (new.max, new.per_address, new.handshakes) = (old.max, old.per_address, old.handshakes);
         (new.header_deadline, new.idle, new.write_stall) = (old.header_deadline, old.idle, old.write_stall);
@@ -138,7 +140,7 @@ mod tests {
         (other.connections.max, other.connections.in_flight) = (1, 1);
         (other.tenants.resident_max, other.limits.mailbox) = (1, 1);
         other.limits.class.insert("gold".to_owned(), Overrides::default().with("mailbox", 8));
-        other.admin_listen = Some(other.listen);
+        (other.admin_listen, other.metrics_listen) = (Some(other.listen), Some(other.listen));
         other.admin_token_file = Some(std::path::PathBuf::from("admin.token").into());
         (other.traces.follow_callers, other.traces.queue) = (false, 1);
         other.history.remote.at_once = 1;

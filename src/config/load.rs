@@ -21,6 +21,9 @@ pub struct Flags {
     /// `--admin-listen`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_listen: Option<SocketAddr>,
+    /// `--metrics-listen`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<SocketAddr>,
     /// `--data-dir`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
@@ -93,6 +96,13 @@ impl Settings {
             return Err(Error::invalid(
                 "admin_listen is not loopback: whoever reaches it with its token can do all that an operator can; \
                  name an address of this machine, such as 127.0.0.1:9000, and bring others there through a tunnel",
+            ));
+        }
+        let taken = |address: &SocketAddr| *address == self.listen || self.admin_listen == Some(*address);
+        if self.metrics_listen.is_some_and(|address| address.port() != 0 && taken(&address)) {
+            return Err(Error::invalid(
+                "metrics_listen is an address that is listened on for something else: give it a port of its own, such as \
+                 127.0.0.1:9100",
             ));
         }
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {

@@ -54,6 +54,10 @@ pub struct Settings {
     pub admin_listen: Option<SocketAddr>,
     /// The token of `admin_listen`, 0600; made when it is not there. Unset: `keys/admin.token` in the data directory.
     pub admin_token_file: Option<RelativePathBuf>,
+    /// Where `/metrics` is answered without a token, in plain HTTP, and nothing else is: for a Prometheus on another
+    /// machine or in the cluster. Whoever reaches it reads who the busiest tenants are and how busy: let in the scraper
+    /// alone. Unset: nowhere, and `admin_listen` has it with the token.
+    pub metrics_listen: Option<SocketAddr>,
     /// The folder that holds everything: the catalog, the keys and a folder per tenant.
     pub data_dir: RelativePathBuf,
     /// How long to wait at the start for another process that has `data_dir`, as while it is replaced by this one.
@@ -101,6 +105,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             admin_listen: None,
             admin_token_file: None,
+            metrics_listen: None,
             data_dir: RelativePathBuf::from(PathBuf::from("./data")),
             wait_for_lock: Duration::ZERO,
             public_url: None,

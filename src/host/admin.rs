@@ -1,5 +1,6 @@
 //! The admin listener: a socket in the data directory, for its owner, and with `admin_listen` a port of this machine,
-//! for who has the token. It answers for as long as the process has anything to tell, past the end of the public one.
+//! for who has the token; with `metrics_listen` a port that has the metrics alone, for whoever reaches it. It answers for
+//! as long as the process has anything to tell, past the end of the public one.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,7 +24,7 @@ use crate::db::DataDir;
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Connections open at once on either of the two.
+/// Connections open at once on each of them.
 const CONNECTIONS_MAX: usize = 64;
 /// A unix socket's path is no longer than this (unix(7)).
 const PATH_MAX: usize = 107;
@@ -64,12 +65,24 @@ impl AdminListener {
         if let Some(address) = port {
             let path = admin_token_file(&service.settings(), &service.dir);
             let token = AdminToken::load(&path, true)?;
-            let listener = listen(address).await?;
+            let listener = listen(address, "admin_listen").await?;
             let address = listener.local_addr().map_err(|error| Error::internal("no address").with_source(error))?;
             own.serve(Door::Port(listener), service, service.desk().guarded(Arc::new(token)));
             own.port = Some((address, path));
         }
         Ok(own)
+    }
+
+    /// Answers `/metrics` on `metrics_listen` too, if it is set, and returns where that is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the port can't be had.
+    pub(crate) async fn expose_metrics(&mut self, service: &Service) -> Result<Option<SocketAddr>> {
+        let Some(address) = service.settings().metrics_listen else { return Ok(None) };
+        let listener = listen(address, "metrics_listen").await?;
+        let address = listener.local_addr().map_err(|error| Error::internal("no address").with_source(error))?;
+        self.serve(Door::Port(listener), service, service.desk().metrics_alone());
+        Ok(Some(address))
     }
 
     /// Where the port is, and the file of its token.
@@ -167,14 +180,14 @@ pub(crate) fn admin_token_file(settings: &Settings, dir: &DataDir) -> PathBuf {
     settings.admin_token_file.as_ref().map_or_else(|| dir.keys().join("admin.token"), |file| file.relative())
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
+async fn listen(address: SocketAddr, key: &str) -> Result<TcpListener> {
     let begun = Instant::now();
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
             Err(_) if begun.elapsed() < PORT_WITHIN => sleep(Duration::from_millis(50)).await,
             Err(error) => {
-                let said = format!("{address} can't be listened on: choose another admin_listen");
+                let said = format!("{address} can't be listened on: choose another {key}");
                 return Err(Error::new(ErrorKind::Unavailable, said).with_source(error));
             }
         }

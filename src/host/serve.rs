@@ -25,7 +25,8 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let front = Front::open(listener, &service.settings(), service.drain().clone())?;
-    let admin = AdminListener::start(&service, service.settings().admin_listen).await?;
+    let mut admin = AdminListener::start(&service, service.settings().admin_listen).await?;
+    admin.expose_metrics(&service).await?;
     serve_behind(front, service, admin, None, stop).await
 }
 

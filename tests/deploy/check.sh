@@ -59,6 +59,15 @@ settings() {
   "$bin" config check --config "$work/kubernetes.toml"
 }
 check "Kubernetes' settings" settings
+# What Prometheus is told of is what the host listens on.
+ports() {
+  local yaml=$deploy/kubernetes/freehold.yaml port
+  port=$(sed -n 's/^metrics_listen = ".*:\([0-9]*\)"$/\1/p' "$work/kubernetes.toml")
+  [[ -n $port ]] || { echo "no metrics_listen"; return 1; }
+  grep -A1 'name: metrics' "$yaml" | grep -q "containerPort: $port" &&
+    grep -A1 'name: metrics' "$yaml" | grep -q " port: $port" && grep -q "prometheus.io/port: \"$port\"" "$yaml"
+}
+check "Kubernetes' port of the metrics" ports
 check "freehold.toml" "$bin" config check --config "$deploy/freehold.toml"
 
 # The unit with the program where it is here; how much it can reach, from 0 (nothing) to 10 in tenths.

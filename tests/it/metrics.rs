@@ -1,6 +1,7 @@
 //! What Prometheus scrapes: bounded whatever anybody does, named as docs/metrics.md names it, and right.
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use freehold::TestHost;
@@ -8,6 +9,7 @@ use freehold::rusqlite::Connection;
 use http::Method;
 use serde_json::json;
 
+use crate::support::process::{Server, exchange, must, run};
 use crate::support::wire::Ask;
 use crate::support::{content, plain};
 
@@ -95,4 +97,57 @@ async fn a_scrape_does_not_grow_with_the_tenants() {
     assert_eq!(value(&large, "freehold_tenants"), 100_000.0);
     assert!(large.lines().count() <= small.lines().count() + 20, "{} lines", large.lines().count());
     host.close().await;
+}
+
+/// A port of its own for a scraper that has no token: one path, and nothing else of what an operator can ask.
+#[test]
+fn a_port_without_a_token_has_the_metrics_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("data");
+    must(&data, &["key", "generate"]);
+    must(&data, &["tenant", "create", "a"]);
+    let server = Server::start(&data, &["--admin-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
+    let address_in = |line: &str, before: &str, after: char| -> SocketAddr {
+        let rest = line.strip_prefix(before).unwrap_or_else(|| panic!("another line: {line}"));
+        rest.split(after).next().and_then(|address| address.parse().ok()).expect("an address")
+    };
+    let admin = address_in(&server.line(), "admin on http://", ',');
+    let metrics = address_in(&server.line(), "metrics on http://", '/');
+    let token = std::fs::read_to_string(data.join("keys/admin.token")).expect("a token");
+    let ask = |address: SocketAddr, line: &str, token: Option<&str>| {
+        let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        let request = format!("{line} HTTP/1.1\r\nHost: anything.example\r\n{token}Connection: close\r\n\r\n");
+        exchange(address, request.as_bytes()).expect("an answer")
+    };
+    let scraped = ask(metrics, "GET /metrics", None);
+    assert!(scraped.starts_with("HTTP/1.1 200") && scraped.contains("application/openmetrics-text"), "{scraped}");
+    assert!(scraped.contains("freehold_tenants 1") && !scraped.contains(token.trim()), "{scraped}");
+    for line in [
+        "GET /",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics/",
+        "GET /metrics/../v1/tenants",
+        "GET /v1/top",
+        "GET /v1/tenants",
+        "DELETE /v1/tenants/a",
+        "POST /v1/verify",
+        "POST /metrics",
+        "POST /mcp",
+    ] {
+        for token in [None, Some(token.trim())] {
+            let answer = ask(metrics, line, token);
+            assert!(answer.starts_with("HTTP/1.1 404") || answer.starts_with("HTTP/1.1 405"), "{line}: {answer}");
+        }
+    }
+    // The other ports are as they were.
+    assert!(ask(admin, "GET /metrics", None).starts_with("HTTP/1.1 401"));
+    assert!(!ask(server.address(), "GET /metrics", None).starts_with("HTTP/1.1 200"));
+    assert!(must(&data, &["tenant", "list"]).contains('a'));
+    assert!(server.terminate().success());
+    assert!(TcpStream::connect(metrics).is_err(), "a port that nobody answers");
+    // What it can't have it says, before anything is served.
+    let twice = run(&data, &["serve", "--listen", "127.0.0.1:8000", "--metrics-listen", "127.0.0.1:8000"]);
+    let said = String::from_utf8_lossy(&twice.stderr);
+    assert!(!twice.status.success() && said.contains("a port of its own"), "{said}");
 }

@@ -31,6 +31,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Requests answered at once: operators are few, and long work is one of them.
 const IN_FLIGHT_MAX: usize = 32;
 
+/// Scrapes answered at once where nobody needs a token for them: some Prometheus, and each asks for one at a time.
+const SCRAPES_MAX: usize = 4;
+
 /// What the routes ask.
 #[derive(Clone)]
 pub(crate) struct Desk {
@@ -38,12 +41,13 @@ pub(crate) struct Desk {
     gate: Arc<Gate>,
     drain: Drain,
     in_flight: Arc<Semaphore>,
+    most: usize,
 }
 
 impl Desk {
     /// Puts the pieces together.
     pub(crate) fn new(admin: Admin, gate: Arc<Gate>, drain: Drain) -> Self {
-        Self { admin, gate, drain, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)) }
+        Self { admin, gate, drain, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), most: IN_FLIGHT_MAX }
     }
 
     /// The routes, for whoever reaches them.
@@ -54,6 +58,16 @@ impl Desk {
     /// The routes, for who has `token`; health is everybody's.
     pub(crate) fn guarded(self, token: Arc<AdminToken>) -> Router {
         self.routes().layer(from_fn_with_state(token, with_token)).with_state(self)
+    }
+
+    /// `/metrics` and nothing else, for whoever reaches it.
+    pub(crate) fn metrics_alone(self) -> Router {
+        let own = Self { in_flight: Arc::new(Semaphore::new(SCRAPES_MAX)), most: SCRAPES_MAX, ..self };
+        Router::new()
+            .route("/metrics", get(metrics))
+            .fallback(async || refusal(&Error::new(ErrorKind::NotFound, "there is only /metrics here")))
+            .layer(from_fn_with_state(own.clone(), within_bounds))
+            .with_state(own)
     }
 
     fn routes(&self) -> Router<Self> {
@@ -108,7 +122,7 @@ async fn top(State(desk): State<Desk>) -> Said {
 
 async fn within_bounds(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let Ok(_turn) = desk.in_flight.try_acquire() else {
-        return refusal(&Error::busy("in_flight", IN_FLIGHT_MAX as u64, Duration::from_secs(1)));
+        return refusal(&Error::busy("in_flight", desk.most as u64, Duration::from_secs(1)));
     };
     next.run(request).await
 }
