@@ -38,10 +38,17 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
+/// The last moment that is told of, in milliseconds since 1970: of the year 9999.
+pub(crate) const LAST_MS: u64 = 253_402_300_799_999;
+
 /// `seconds` since 1970 as RFC 3339 writes them, in UTC; no later than its last year.
 pub(crate) fn rfc3339(seconds: u64) -> String {
-    const LAST: u64 = 253_402_300_799;
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST))).to_string()
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_MS / 1_000))).to_string()
+}
+
+/// The same of milliseconds.
+pub(crate) fn rfc3339_millis(ms: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))).to_string()
 }
 
 impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {

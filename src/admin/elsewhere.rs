@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 
 use super::Admin;
 use super::fleet::{Progress, Step};
-use super::past::{LAST_MS, moment, time};
+use super::past::moment;
 use crate::archive::Archive;
 use crate::catalog::TenantState;
+use crate::clock::{LAST_MS, rfc3339_millis as time};
 use crate::config::DEFAULT_CLASS;
 use crate::db::Staged;
 use crate::error::{Error, ErrorKind, Result};

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::lifecycle::served;
-use super::past::{LAST_MS, Source, moment};
+use super::past::{Source, moment};
 use super::{Admin, Taken};
+use crate::clock::LAST_MS;
 use crate::config::{DEFAULT_CLASS, Limits};
 use crate::db::{Examination, Staged, look_into, take_in};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,18 +1,15 @@
 //! A tenant as it was: checkpoints made, listed, gone back to; and any other time of late.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
 use super::Admin;
 use super::lifecycle::served;
-use crate::clock::rfc3339;
+use crate::clock::{LAST_MS, rfc3339, rfc3339_millis as time};
 use crate::db::{Bookmark, Checkpoint, CheckpointKind, Checkpoints, Rebuilt, Window, rebuild, windows};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
-
-/// The last moment that is told of, in milliseconds since 1970: of the year 9999.
-pub(super) const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Where a tenant's past is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +112,17 @@ impl Admin {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): nothing is kept of that time;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): what is kept is damaged.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): what is kept is damaged; or, without a time, a piece
+    /// of it is missing anywhere in what the storage has.
     pub(crate) async fn verify(&self, tenant: TenantId, at: Option<String>, from: Source) -> Result<Value> {
         let at_ms = at.as_deref().map_or(Ok(LAST_MS), moment)?;
         let rebuilt = self.past(tenant.clone(), at_ms, from).await?;
+        if let (Source::Storage, None) = (from, &at)
+            && let Some(missing) = self.archive()?.missing(&tenant).await?
+        {
+            let whole = format!("as of {} it is whole, but {missing}", time(rebuilt.at_ms));
+            return Err(Error::new(ErrorKind::Unavailable, whole));
+        }
         let bytes = rebuilt.staged.bytes()?;
         Ok(json!({ "tenant": tenant.as_str(), "at": time(rebuilt.at_ms), "bytes": bytes, "integrity": "ok" }))
     }
@@ -178,10 +182,6 @@ pub(super) fn moment(text: &str) -> Result<u64> {
 
 fn window(window: &Window) -> Value {
     json!({ "from": time(window.from_ms), "to": time(window.to_ms) })
-}
-
-pub(super) fn time(ms: u64) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))).to_string()
 }
 
 fn told(checkpoint: &Checkpoint) -> Value {

@@ -21,7 +21,7 @@ use self::board::Board;
 use self::store::Store;
 use crate::clock::Clock;
 use crate::config::{HistorySettings, RemoteUrl};
-use crate::db::{DataDir, Piece, Remains, Staging, Window};
+use crate::db::{DataDir, Hole, Past, Piece, Remains, Staging, Window};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hex::hex;
 use crate::id::TenantId;
@@ -123,6 +123,20 @@ impl Archive {
     pub(crate) async fn windows(&self, tenant: &TenantId) -> Result<Vec<Window>> {
         let remains = self.remains(tenant).await?;
         if remains.is_empty() { Err(nothing_of(tenant)) } else { Ok(remains.windows()) }
+    }
+
+    /// What is missing of what there was of `tenant`, by what the rest tells of it, and by what this data directory
+    /// knows that it has sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`]: the storage can't be reached.
+    pub(crate) async fn missing(&self, tenant: &TenantId) -> Result<Option<Hole>> {
+        let _turn = self.0.board.turn(tenant).await;
+        let past = Past::of(&self.0.around.dir, tenant);
+        let sent = self.run(move || past.sent()).await?;
+        let remains = self.remains(tenant).await?;
+        let lost = || sent.and_then(|(lineage, shipped)| Past::lost(&shipped, &remains.of(&lineage)));
+        Ok(remains.missing().or_else(lost))
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {

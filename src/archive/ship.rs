@@ -206,9 +206,14 @@ impl Archive {
     async fn let_go(&self, tenant: &TenantId) -> Result<()> {
         let remains = self.remains(tenant).await?;
         let gone = let_go_elsewhere(&remains, self.now(), &self.settings());
-        let gone: Vec<_> =
-            gone.into_iter().map(|(lineage, piece)| format!("{}/{lineage}/{piece}", folder(tenant))).collect();
-        self.0.store.remove(&gone).await
+        // Whole copies first: without theirs, changes are seen to be of no use, and not to miss a piece among them.
+        let (bases, parts): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|(_, piece)| matches!(piece.kind, PieceKind::Base { .. }));
+        for gone in [bases, parts] {
+            let names = gone.iter().map(|(lineage, piece)| format!("{}/{lineage}/{piece}", folder(tenant)));
+            self.0.store.remove(&names.collect::<Vec<_>>()).await?;
+        }
+        Ok(())
     }
 
     /// Removes all that there is of `tenant`; from here on nothing more of it is copied, until [`Archive::forgotten`].

@@ -41,7 +41,7 @@ pub(crate) use examine::Examination;
 pub(crate) use fleet::{Expected, Found};
 pub(crate) use group::{Jobs, WriteJob};
 pub(crate) use history::{
-    Choice, Errand, Keep, Landing, Past, Piece, PieceKind, Rebuilt, Remains, Shipped, Window, let_go_elsewhere,
+    Choice, Errand, Hole, Keep, Landing, Past, Piece, PieceKind, Rebuilt, Remains, Shipped, Window, let_go_elsewhere,
     rebuild, windows,
 };
 pub(crate) use layout::DataDir;

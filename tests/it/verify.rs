@@ -1,17 +1,22 @@
 //! Whether what is kept would bring the tenants back: asked of all of them, here and in storage, and told by name where
 //! it would not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use freehold::TestHost;
+use freehold::rusqlite::Connection;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::place::{Place, begin, hit, hits, rfc3339, until};
 use crate::support::process::{Server, must, run};
 use crate::support::s3::S3;
-use crate::support::tenant_file;
+use crate::support::wire::{Answer, Ask};
+use crate::support::{PATIENCE, content, numbers, plain, tenant_file, tree};
 
 /// The whole copies in the history of `tenant` below `data`.
 fn bases(data: &Path, tenant: &str) -> Vec<PathBuf> {
@@ -137,4 +142,150 @@ fn storage_is_looked_at_from_any_machine_and_forked_from() {
     let failed = lines(&all).into_iter().filter(|line| line.get("error").is_some());
     // The fork is here, and nobody has sent it.
     assert_eq!(failed.map(|line| line["tenant"].clone()).collect::<Vec<_>>(), ["acme-looked", "globex"]);
+}
+
+/// The past of one tenant in another folder, written by a host whose clock the test has.
+struct Kept {
+    host: TestHost,
+    now: u64,
+}
+
+impl Kept {
+    async fn ask(&self, method: Method, path: &str, body: &Value) -> Answer {
+        Ask::new(method, path).body(body.to_string()).send_to(self.host.admin_router()).await
+    }
+
+    /// One write, some seconds after the last; returns when all of it is in the other folder.
+    async fn write(&mut self, n: u64) -> u64 {
+        self.now += 10;
+        let at = self.now;
+        self.host.clock().set(at);
+        let blob = "INSERT OR REPLACE INTO bulk VALUES (1, randomblob(700000))";
+        let statements =
+            json!({ "statements": [{ "sql": "INSERT INTO hit VALUES (?)", "params": [n] }, { "sql": blob }] });
+        content(&self.host.call("acme", "sql_execute", statements).await);
+        let begun = Instant::now();
+        let asked = rfc3339(UNIX_EPOCH + Duration::from_secs(at));
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "it is never sent");
+            let there = self.ask(Method::GET, "/v1/tenants/acme/bookmarks?from_remote=true", &Value::Null).await;
+            let metrics = self.ask(Method::GET, "/metrics", &Value::Null).await;
+            let waits = !metrics.text().contains("freehold_history_remote_waiting 0");
+            let windows = if there.status == 200 { there.json()["windows"].clone() } else { Value::Null };
+            let last = windows.as_array().and_then(|windows| windows.last()).cloned().unwrap_or_default();
+            if !waits && last["to"].as_str().is_some_and(|to| *to >= *asked) {
+                return at;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.now += 1;
+            self.host.clock().set(self.now);
+        }
+    }
+
+    async fn verified(&self) -> Result<(), String> {
+        let answer = self.ask(Method::POST, "/v1/tenants/acme/verify", &json!({ "from_remote": true })).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.text().to_owned()) }
+    }
+
+    /// The rows as they were at that second.
+    async fn rows(&self, at: u64) -> Result<BTreeSet<u64>, String> {
+        let at = rfc3339(UNIX_EPOCH + Duration::from_secs(at));
+        let path = format!("/v1/tenants/acme/export?from_remote=true&at={at}");
+        let answer = self.ask(Method::GET, &path, &Value::Null).await;
+        if answer.status != 200 {
+            return Err(answer.text().to_owned());
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(&file, &answer.body).expect("written");
+        Ok(numbers(&Connection::open(&file).expect("a database"), "hit"))
+    }
+}
+
+/// Every object of a past that is several whole copies long, each with several pieces behind it, is lost in turn. What is
+/// brought back then is as it was, or it is refused with what is missing and until when the past is good.
+#[tokio::test]
+async fn each_object_that_is_lost_is_named_or_harmless() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let past = folder.path().join("past");
+    let start = |tenants: &[&str]| {
+        plain(tenants, |settings| {
+            settings.history.every = Duration::ZERO;
+            settings.history.remote.url = format!("file://{}", past.display()).parse().ok();
+            settings.limits.requests_per_second = 0;
+            settings.limits.principal_requests_per_second = 0;
+        })
+    };
+    let mut home = Kept { host: start(&["acme"]), now: 1_893_456_000 };
+    let tables = ["CREATE TABLE hit (n INTEGER PRIMARY KEY)", "CREATE TABLE bulk (n INTEGER PRIMARY KEY, b)"];
+    let tables: Vec<_> = tables.iter().map(|sql| json!({ "sql": sql })).collect();
+    content(&home.host.call("acme", "sql_execute", json!({ "statements": tables })).await);
+    // Its first whole copy is made.
+    home.write(0).await;
+    let mut journal = Vec::new();
+    for n in 1..19 {
+        journal.push(home.write(n).await);
+    }
+    home.verified().await.expect("all is there");
+    let of_acme = past.join("tenants/acme");
+    let objects: Vec<_> = tree(&of_acme).into_iter().filter(|path| of_acme.join(path).is_file()).collect();
+    let of_kind = |kind| objects.iter().filter(move |path| path.extension().is_some_and(|ending| ending == kind));
+    assert!(of_kind("base").count() >= 3 && of_kind("log").count() >= 12, "{objects:?}");
+    let newest = of_kind("log").next_back().expect("a piece").clone();
+
+    // Another machine, which knows nothing but what is in the storage. Moments by a seed.
+    let away = Kept { host: start(&[]), now: 0 };
+    let mut seed = 7_u64;
+    let mut moments = vec![journal[17] + 60, journal[0]];
+    for _ in 0..4 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        moments.push(journal[(seed >> 33) as usize % 17] + (seed >> 40) % 10);
+    }
+    let mut before = Vec::new();
+    for at in &moments {
+        let rows = away.rows(*at).await.expect("nothing is lost yet");
+        let written = journal.iter().take_while(|written| *written <= at).count() as u64;
+        assert!(rows.iter().copied().eq(0..=written), "at {at}: {rows:?}");
+        before.push(rows);
+    }
+    let (mut refused, mut harmless) = (0, 0);
+    for object in &objects {
+        let (there, aside) = (of_acme.join(object), folder.path().join("aside"));
+        fs::rename(&there, &aside).expect("an object");
+        let (mut lost, mut unnoticed) = (false, false);
+        for (at, before) in moments.iter().zip(&before) {
+            match away.rows(*at).await {
+                Ok(after) => unnoticed |= after != *before,
+                Err(said) => {
+                    let told = said.contains("is missing in storage") && said.contains("--at");
+                    assert!(told || said.contains("nothing is kept of that time"), "{object:?}: {said}");
+                    lost = true;
+                }
+            }
+        }
+        // Nothing elsewhere tells of the last piece of all. Who sent it knows.
+        assert!(!unnoticed || *object == newest, "{object:?}");
+        match home.verified().await {
+            Ok(()) => {
+                assert!(!lost && !unnoticed, "{object:?} is lost, and nobody says so");
+                harmless += 1;
+            }
+            Err(said) => {
+                assert!(said.contains("is missing in storage"), "{object:?}: {said}");
+                refused += 1;
+            }
+        }
+        fs::rename(&aside, &there).expect("an object");
+    }
+    assert!(refused >= 12 && harmless >= 1, "{refused} refused, {harmless} harmless: {objects:?}");
+    home.verified().await.expect("all is there again");
+    away.host.close().await;
+
+    // While the machine has it still, it is sent once more: with the first change that the next process sends.
+    fs::remove_file(of_acme.join(&newest)).expect("an object");
+    assert!(home.verified().await.is_err());
+    home.host = home.host.restart().await.expect("it starts again");
+    home.write(100).await;
+    home.verified().await.expect("it is mended");
+    assert_eq!(home.rows(home.now).await.expect("all of it").len(), 20);
+    home.host.close().await;
 }

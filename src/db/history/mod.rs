@@ -6,6 +6,7 @@
 //! `closed` tells how the file was left: if it is another when it is opened again, somebody wrote past this, and the
 //! past has a gap there.
 
+mod hole;
 mod past;
 mod piece;
 mod rebuild;
@@ -34,6 +35,7 @@ use crate::clock::Clock;
 use crate::config::HistorySettings;
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use hole::Hole;
 pub(crate) use past::{Errand, Past, Shipped};
 pub(crate) use piece::{Piece, PieceKind};
 pub(crate) use rebuild::{Rebuilt, Window, rebuild, windows};
@@ -113,7 +115,7 @@ impl History {
         let all = numbers_in(&names);
         let Some(&last) = all.last() else { return Ok(()) };
         self.number = last;
-        let based = bases_in(&names).iter().any(|base| base.0 <= last);
+        let based = is_based(&self.folder, &names, &all)?;
         if let Ok(told) = fs::read_to_string(self.folder.join("closed")) {
             if told == state_of(&self.file)? {
                 // In order, and nothing has been kept since: if there is something in SQLite's log, all of it came after.
@@ -320,6 +322,20 @@ impl History {
             self.told = false;
         }
     }
+}
+
+/// Whether the last of the logs `all` goes on from a base: what is behind a gap wants a new one.
+fn is_based(folder: &Path, names: &[String], all: &[u64]) -> io::Result<bool> {
+    let bases = bases_in(names);
+    for &number in all.iter().rev() {
+        if bases.iter().any(|base| base.0 == number) {
+            return Ok(true);
+        }
+        if !record::Reader::open(&log_of(folder, number))?.follows || !all.contains(&number.wrapping_sub(1)) {
+            return Ok(false);
+        }
+    }
+    Ok(false)
 }
 
 /// How far the log was read before the last of the files `all`, which has nothing in it.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::hole::Hole;
 use super::piece::{Piece, PieceKind};
 use super::record::Reader;
 use super::{base_of, bases, log_of, numbers};
@@ -132,13 +133,14 @@ impl Past {
     /// # Errors
     /// What the disk says. [`io::ErrorKind::NotFound`]: something was let go of meanwhile; look again.
     pub(crate) fn next(&self, shipped: &Shipped) -> io::Result<Option<Errand>> {
-        let logs = numbers(&self.0)?;
-        for &number in &logs {
+        // Before the logs: where a base is there, the first piece of its own log is sent before it.
+        let bases = bases(&self.0)?;
+        for number in numbers(&self.0)? {
             if let Some(errand) = self.next_of(number, shipped)? {
                 return Ok(Some(errand));
             }
         }
-        let base = bases(&self.0)?.into_iter().find(|base| !shipped.bases.contains(base));
+        let base = bases.into_iter().find(|base| !shipped.bases.contains(base));
         let Some(base) = base else { return Ok(None) };
         let path = base_of(&self.0, base);
         let bytes = fs::metadata(&path)?.len();
@@ -155,13 +157,14 @@ impl Past {
         let path = log_of(&self.0, number);
         let mut log = Reader::open(&path)?;
         let (mut from, mut replaces, mut last_ms) = (sent.to, None, 0);
-        let before = shipped.logs.get(&number.wrapping_sub(1)).is_some_and(|before| before.whole);
-        let mut follows = from > 0 || (log.follows && before);
+        let before = shipped.logs.get(&number.wrapping_sub(1));
+        let mut follows = from > 0 || (log.follows && before.is_some_and(|before| before.whole));
+        let mut before = before.filter(|_| from == 0).map(|before| before.to);
         if let Some(last) = sent.last()
-            && let PieceKind::Part { from: place, to, follows: told, last_ms: at, .. } = last.kind
+            && let PieceKind::Part { from: place, to, follows: told, last_ms: at, before: end, .. } = last.kind
             && to - place < PIECE_BYTES
         {
-            (from, replaces, follows, last_ms) = (place, Some(last), told, at);
+            (from, replaces, follows, last_ms, before) = (place, Some(last), told, at, end);
         }
         log.go_to(sent.to);
         let mut to = if sent.to == 0 { log.place() } else { sent.to };
@@ -176,7 +179,7 @@ impl Past {
             return Ok(None);
         }
         let crc = crc_of(&path, from, to)?;
-        let piece = Piece { number, kind: PieceKind::Part { from, to, last_ms, crc, follows } };
+        let piece = Piece { number, kind: PieceKind::Part { from, to, last_ms, crc, follows, before } };
         Ok(Some(Errand { piece, path, from, bytes: to - from, replaces }))
     }
 
@@ -264,6 +267,22 @@ impl Past {
         Ok(Some((shipped, stale)))
     }
 
+    /// What arrived from here, by `shipped`, and is not `there` any more, the pieces of the lineage that it went to.
+    /// What was let go of there is not missing.
+    pub(crate) fn lost(shipped: &Shipped, there: &[Piece]) -> Option<Hole> {
+        let first = super::remote::bases(there).first().map_or(0, |base| base.0);
+        let short = |number: u64, to: u64| {
+            let end = end_of(&chain(there, number).0);
+            (number >= first && end < to).then(|| Hole::untold(there, number, end))
+        };
+        shipped.logs.iter().find_map(|(number, sent)| short(*number, sent.to))
+    }
+
+    /// The lineage that it is copied to, if it is, and what has arrived there, as far as this folder knows.
+    pub(crate) fn sent(&self) -> Option<(String, Shipped)> {
+        Some((fs::read_to_string(self.0.join("lineage")).ok()?, self.shipped()))
+    }
+
     /// Whether all of that base is elsewhere, and of those logs.
     pub(super) fn has_left(&self, base: (u64, u64), logs: &[u64]) -> bool {
         let shipped = self.shipped();
@@ -291,6 +310,14 @@ pub(super) fn chain(there: &[Piece], number: u64) -> (Vec<Piece>, Vec<Piece>) {
         }
     }
     (chain, stale)
+}
+
+/// Where a chain of pieces ends.
+pub(super) fn end_of(chain: &[Piece]) -> u64 {
+    match chain.last().map(|last| last.kind) {
+        Some(PieceKind::Part { to, .. }) => to,
+        _ => 0,
+    }
 }
 
 fn crc_of(path: &Path, from: u64, to: u64) -> io::Result<u32> {

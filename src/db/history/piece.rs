@@ -33,6 +33,9 @@ pub(crate) enum PieceKind {
         crc: u32,
         /// Whether what is before it is all there; told of a log's first piece.
         follows: bool,
+        /// How much of the log before it was there by then, so that a piece of it can't be missing unnoticed; told of
+        /// a log's first piece. An earlier version did not tell.
+        before: Option<u64>,
     },
 }
 
@@ -41,9 +44,12 @@ impl fmt::Display for Piece {
         let number = self.number;
         match self.kind {
             PieceKind::Base { at_ms } => write!(f, "{number:08}-{at_ms}.base"),
-            PieceKind::Part { from, to, last_ms, crc, follows } => {
-                let ending = if follows { "log" } else { "gap" };
-                write!(f, "{number:08}-{from:012}-{to:012}-{last_ms}-{crc:08x}.{ending}")
+            PieceKind::Part { from, to, last_ms, crc, follows, before } => {
+                write!(f, "{number:08}-{from:012}-{to:012}-{last_ms}-{crc:08x}")?;
+                if let Some(before) = before {
+                    write!(f, "-{before:012}")?;
+                }
+                f.write_str(if follows { ".log" } else { ".gap" })
             }
         }
     }
@@ -59,7 +65,7 @@ impl FromStr for Piece {
         let number = |word: &str| word.parse::<u64>().map_err(drop);
         let piece = match (&words[..], ending) {
             ([of, at], "base") => Self { number: number(of)?, kind: PieceKind::Base { at_ms: number(at)? } },
-            ([of, from, to, last, crc], "log" | "gap") => Self {
+            ([of, from, to, last, crc, before @ ..], "log" | "gap") if before.len() <= 1 => Self {
                 number: number(of)?,
                 kind: PieceKind::Part {
                     from: number(from)?,
@@ -67,6 +73,7 @@ impl FromStr for Piece {
                     last_ms: number(last)?,
                     crc: u32::from_str_radix(crc, 16).map_err(drop)?,
                     follows: ending == "log",
+                    before: before.first().map(|before| number(before)).transpose()?,
                 },
             },
             _ => return Err(()),
@@ -81,8 +88,15 @@ mod tests {
 
     #[test]
     fn a_name_says_it_all() {
-        let part = PieceKind::Part { from: 8, to: 4_000_000, last_ms: 1_893_456_000_123, crc: 0xab, follows: false };
-        for kind in [part, PieceKind::Base { at_ms: 5 }] {
+        let part = |follows, before| PieceKind::Part {
+            from: 8,
+            to: 4_000_000,
+            last_ms: 1_893_456_000_123,
+            crc: 0xab,
+            follows,
+            before,
+        };
+        for kind in [part(false, None), part(true, None), part(true, Some(70)), PieceKind::Base { at_ms: 5 }] {
             let piece = Piece { number: 7, kind };
             assert_eq!(piece.to_string().parse(), Ok(piece));
         }

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::record::Reader;
 use super::{base_of, bases, log_of, numbers, unusable};
+use crate::clock::rfc3339_millis;
 use crate::db::{DataDir, Staged, pause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -43,10 +44,10 @@ fn read_windows(folder: &Path) -> io::Result<Vec<Window>> {
     let bases = bases(folder)?;
     let mut windows: Vec<Window> = Vec::new();
     // Whether what comes goes on from a base.
-    let mut based = false;
+    let (mut based, mut before) = (false, None);
     for number in numbers(folder)? {
         let mut log = Reader::open(&log_of(folder, number))?;
-        based &= log.follows;
+        based &= log.follows && before.replace(number).is_none_or(|before| before + 1 == number);
         if !based {
             let Some((_, from_ms)) = bases.iter().find(|base| base.0 == number) else { continue };
             windows.push(Window { from_ms: *from_ms, to_ms: *from_ms });
@@ -78,26 +79,39 @@ pub(super) fn rebuild_in(folder: &Path, at_ms: u64, staged: Staged) -> Result<Re
             "nothing is kept of that time: `freehold tenant bookmarks` tells of which it is",
         )
     })?;
-    let landed = pause::on_disk(|| apply(folder, base, at_ms, staged.path())).map_err(unusable)?;
+    let (landed, missing) = pause::on_disk(|| apply(folder, base, at_ms, staged.path())).map_err(unusable)?;
+    if let Some(number) = missing.filter(|_| landed < at_ms) {
+        let until = rfc3339_millis(landed);
+        let said = format!(
+            "file {number:08}.log of the tenant's history is missing: the past is good until {until}, which --at can \
+             name, and from the next whole copy on"
+        );
+        return Err(Error::new(ErrorKind::Unavailable, said));
+    }
     check(staged.path())?;
     Ok(Rebuilt { staged, at_ms: landed })
 }
 
-fn apply(folder: &Path, base: (u64, u64), at_ms: u64, to: &Path) -> io::Result<u64> {
+/// The moment that it landed on, and the number of a log that was missing on the way.
+fn apply(folder: &Path, base: (u64, u64), at_ms: u64, to: &Path) -> io::Result<(u64, Option<u64>)> {
     fs::copy(base_of(folder, base), to)?;
     let mut file = OpenOptions::new().read(true).write(true).open(to)?;
-    let mut landed = base.1;
+    let (mut landed, mut next) = (base.1, base.0);
     for number in numbers(folder)?.into_iter().filter(|number| *number >= base.0) {
         let mut log = Reader::open(&log_of(folder, number))?;
         // What is behind a gap does not follow on what is before it.
         if number > base.0 && !log.follows {
             break;
         }
+        if number != next {
+            return Ok((done(file, landed)?, Some(next)));
+        }
+        next += 1;
         // Parts of a transaction count with its last one.
         let mut waiting = Vec::new();
         while let Some((head, pages)) = log.next()? {
             if head.at_ms > at_ms {
-                return done(file, landed);
+                return Ok((done(file, landed)?, None));
             }
             waiting.extend(pages);
             if head.commits {
@@ -112,7 +126,7 @@ fn apply(folder: &Path, base: (u64, u64), at_ms: u64, to: &Path) -> io::Result<u
             }
         }
     }
-    done(file, landed)
+    Ok((done(file, landed)?, None))
 }
 
 /// An ordinary file, without a log beside it (fileformat2.html section 1.3, offsets 18 and 19).

@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::hole::{Hole, first_base, holes, last_of};
 use super::past::chain;
 use super::piece::{Piece, PieceKind};
 use super::rebuild::{Rebuilt, Window, rebuild_in};
@@ -47,15 +48,22 @@ impl Remains {
         self.0.get(lineage).into_iter().flatten().map(|(piece, _)| *piece).collect()
     }
 
+    /// The first piece that is missing, by what the others tell of it.
+    pub(crate) fn missing(&self) -> Option<Hole> {
+        let of = |there: &[Piece]| holes(there).into_iter().next().or_else(|| first_base(there));
+        self.0.keys().find_map(|lineage| of(&self.of(lineage)))
+    }
+
     /// The times that it can be brought back to, in order.
     pub(crate) fn windows(&self) -> Vec<Window> {
         let mut windows: Vec<Window> = Vec::new();
         for lineage in self.0.keys() {
             let there = self.of(lineage);
+            let holes = holes(&there);
             let mut before = None;
             for base in bases(&there) {
                 // What goes on from a base goes on through those after it, as far as nothing is missing.
-                let led = changes(&there, base, u64::MAX);
+                let led = changes(&there, &holes, base, u64::MAX);
                 match (windows.last_mut(), before) {
                     (Some(window), Some(last)) if base.0 <= last => window.to_ms = window.to_ms.max(led.surely),
                     _ => windows.push(Window { from_ms: base.1, to_ms: led.surely }),
@@ -71,37 +79,56 @@ impl Remains {
     /// the earliest lineage first. That is so after a disk was put back to an earlier state alone.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`]: nothing is kept of that time.
+    /// [`ErrorKind::NotFound`]: nothing is kept of that time. [`ErrorKind::Unavailable`]: a piece is missing on the way
+    /// there; the message says until when the past is good.
     pub(crate) fn choose(&self, at_ms: u64) -> Result<Vec<Choice>> {
         let mut able = Vec::new();
         for lineage in self.0.keys() {
             let there = self.of(lineage);
             let Some(base) = bases(&there).into_iter().rfind(|base| base.1 <= at_ms) else { continue };
-            let led = changes(&there, base, at_ms);
+            let holes = holes(&there);
+            let mut led = changes(&there, &holes, base, at_ms);
+            let hole = holes.into_iter().find(|hole| hole.is_between(base.0, at_ms));
+            if hole.is_some() {
+                let told = there.iter().filter_map(last_of).max().unwrap_or(0);
+                led.perhaps = led.perhaps.max(told.min(at_ms));
+            }
             let base = Piece { number: base.0, kind: PieceKind::Base { at_ms: base.1 } };
             let bytes = self.0[lineage].iter().find(|(piece, _)| *piece == base).map_or(0, |(_, bytes)| *bytes);
-            able.push((led.surely, led.perhaps, Choice { lineage: lineage.clone(), base, bytes, parts: led.parts }));
+            let choice = Choice { lineage: lineage.clone(), base, bytes, parts: led.parts };
+            able.push((led.surely, led.perhaps, hole, choice));
         }
         let said = "nothing is kept of that time in storage: `freehold tenant bookmarks --from-remote` tells of which \
                     it is";
         let nearest = able.iter().map(|one| one.0).max();
         let nearest = nearest.ok_or_else(|| Error::new(ErrorKind::NotFound, said))?;
-        Ok(able.into_iter().filter(|one| one.1 >= nearest).map(|one| one.2).collect())
+        // The last one is what the others were before it, whatever became of its own pieces since.
+        let last = able.len() - 1;
+        let missing = able
+            .iter()
+            .enumerate()
+            .find_map(|(at, (_, perhaps, hole, _))| hole.filter(|_| at == last || *perhaps >= nearest));
+        // What is led to from before `at_ms` is not later than the nearest.
+        let unreached = || self.0.keys().find_map(|lineage| Hole::before_changes(&self.of(lineage), nearest, at_ms));
+        if let Some(hole) = missing.or_else(unreached) {
+            return Err(Error::new(ErrorKind::Unavailable, hole.to_string()));
+        }
+        Ok(able.into_iter().filter(|one| one.1 >= nearest).map(|one| one.3).collect())
     }
 }
 
 /// Where pieces lead to.
-struct Led {
+pub(super) struct Led {
     parts: Vec<Piece>,
     /// A moment that they reach in any case, and one that they may reach.
-    surely: u64,
+    pub(super) surely: u64,
     perhaps: u64,
     /// The last log that they are of.
     number: u64,
 }
 
 /// Number and time of the whole copies, in order.
-fn bases(there: &[Piece]) -> Vec<(u64, u64)> {
+pub(super) fn bases(there: &[Piece]) -> Vec<(u64, u64)> {
     let base = |piece: &Piece| match piece.kind {
         PieceKind::Base { at_ms } => Some((piece.number, at_ms)),
         PieceKind::Part { .. } => None,
@@ -112,7 +139,7 @@ fn bases(there: &[Piece]) -> Vec<(u64, u64)> {
 }
 
 /// What goes on from `base` until `at_ms`.
-fn changes(there: &[Piece], base: (u64, u64), at_ms: u64) -> Led {
+pub(super) fn changes(there: &[Piece], holes: &[Hole], base: (u64, u64), at_ms: u64) -> Led {
     let mut led = Led { parts: Vec::new(), surely: base.1, perhaps: base.1, number: base.0 };
     for number in base.0.. {
         let (pieces, _) = chain(there, number);
@@ -129,6 +156,9 @@ fn changes(there: &[Piece], base: (u64, u64), at_ms: u64) -> Led {
                 return led;
             }
             led.surely = led.surely.max(last_ms);
+        }
+        if holes.iter().any(|hole| hole.number == number) {
+            return led;
         }
     }
     led
@@ -222,7 +252,7 @@ mod tests {
     }
 
     fn part(number: u64, from: u64, to: u64, last_ms: u64, follows: bool) -> Piece {
-        Piece { number, kind: PieceKind::Part { from, to, last_ms, crc: 0, follows } }
+        Piece { number, kind: PieceKind::Part { from, to, last_ms, crc: 0, follows, before: None } }
     }
 
     fn remains(pieces: &[(&str, Piece)]) -> Remains {
@@ -239,8 +269,8 @@ mod tests {
             // In the place of the one before; its removal was cut short.
             ("a", part(1, 0, 80, 180, false)),
             ("a", part(2, 0, 8, 190, true)),
-            // 3 is missing.
-            ("a", part(4, 0, 8, 400, true)),
+            // 3 was never there.
+            ("a", part(4, 0, 8, 400, false)),
             ("a", base(4, 390)),
             ("b", base(1, 300)),
             ("b", part(1, 0, 8, 320, false)),
@@ -260,6 +290,12 @@ mod tests {
         back.add("b", part(1, 0, 9, 600, false), 1);
         assert_eq!(back.choose(500).expect("both").len(), 2);
         assert_eq!(back.choose(700).expect("one").len(), 1);
+        let mut lost = there.0.clone();
+        lost.entry("b".to_owned()).or_default().retain(|(piece, _)| !matches!(piece.kind, PieceKind::Base { .. }));
+        let lost = Remains(lost);
+        assert_eq!(lost.choose(310).expect("before it").len(), 1);
+        let said = lost.choose(320).expect_err("its whole copy is gone").to_string();
+        assert!(said.contains("good until 1970-01-01T00:00:00.190Z"), "{said}");
         let windows: Vec<_> = there.windows().iter().map(|window| (window.from_ms, window.to_ms)).collect();
         assert_eq!(windows, [(100, 190), (300, 320), (390, 400)]);
     }
