@@ -76,7 +76,7 @@ impl Service {
 
     /// Starts in `dir`, which this process has claimed.
     pub(super) fn start_in(dir: DataDir, host: Host, settings: &Settings, drain: Drain, stdio: bool) -> Result<Self> {
-        let service = Self::assemble(dir, host, settings, drain, stdio)?;
+        let service = Self::assemble(dir, host, settings, drain, (stdio, true))?;
         let scheduler = AbortOnDropHandle::new(tokio::spawn(service.scheduler().run()));
         *service.scheduler.lock().unwrap_or_else(PoisonError::into_inner) = Some(scheduler);
         *service.sending.lock().unwrap_or_else(PoisonError::into_inner) = service.sending();
@@ -85,10 +85,17 @@ impl Service {
 
     /// Claims the data directory for an operator's commands alone: nobody can call, no reminder fires.
     pub(super) fn offline(host: Host, settings: &Settings) -> Result<Self> {
-        Self::assemble(DataDir::claim(&settings.data_dir.relative())?, host, settings, Drain::default(), true)
+        Self::assemble(DataDir::claim(&settings.data_dir.relative())?, host, settings, Drain::default(), (true, false))
     }
 
-    fn assemble(dir: DataDir, host: Host, settings: &Settings, drain: Drain, stdio: bool) -> Result<Self> {
+    /// `stdio`: nobody calls by HTTP; `serves`: somebody calls at all.
+    fn assemble(
+        dir: DataDir,
+        host: Host,
+        settings: &Settings,
+        drain: Drain,
+        (stdio, serves): (bool, bool),
+    ) -> Result<Self> {
         let log = settings.audit.file.as_ref().map_or_else(|| dir.audit(), |file| file.relative());
         let audit = Audit::start(&log, &settings.audit)?;
         let catalog = Arc::new(Catalog::open(&dir)?);
@@ -97,9 +104,11 @@ impl Service {
         let elsewhere = settings.history.enabled && settings.history.remote.url.is_some();
         finish_unfinished(&dir, &catalog, &host.clock, elsewhere)?;
         let metrics = Arc::new(Metrics::default());
-        // Nobody asks by HTTP there, and what is asked so has spans.
-        let traces =
-            if stdio { Traces::default() } else { Traces::start(&settings.traces, &metrics, Arc::clone(&host.clock))? };
+        // A command on the files has none: it ends before anybody could be sent them.
+        let traces = match serves {
+            true => Traces::start(&settings.traces, &metrics, Arc::clone(&host.clock))?,
+            false => Traces::default(),
+        };
         let tops = Tops::new(Arc::clone(&metrics));
         // What is nobody's statement has an account of its own.
         let housekeeping = Housekeeping { executor: Executor::default(), credit: Arc::default() };
@@ -170,6 +179,7 @@ impl Service {
             executor: self.callers.housekeeping.executor.clone(),
             drain: self.drain.clone(),
             on_reminder: self.host.on_reminder.clone(),
+            traces: self.traces.clone(),
         }
     }
 
@@ -190,7 +200,7 @@ impl Service {
 
     /// What an operator asks.
     pub(super) fn desk(&self) -> Desk {
-        Desk::new(self.admin.clone(), Arc::clone(&self.gate), self.drain.clone())
+        Desk::new(self.admin.clone(), Arc::clone(&self.gate), self.drain.clone(), self.traces.clone())
     }
 
     /// The routes of the admin listener, for whoever is let in.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::task::{Id, JoinSet};
 
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mcp::Hosted;
+use crate::telemetry::{Carried, Hold, Traces, Work};
 use crate::tenant::{Credit, Executor, OnReminder, Registry, fire};
 
 /// Tenants opened for reminders at once, and never more than this part of those that may be open: callers
@@ -33,6 +34,7 @@ pub(super) struct Scheduler {
     pub(super) executor: Executor,
     pub(super) drain: Drain,
     pub(super) on_reminder: Option<OnReminder>,
+    pub(super) traces: Traces,
 }
 
 impl Scheduler {
@@ -61,8 +63,9 @@ impl Scheduler {
                 }
                 let Some(in_flight) = self.drain.enter() else { break };
                 let (tenants, on_reminder, due) = (self.tenants.clone(), self.on_reminder.clone(), wake.clone());
+                let traces = self.traces.clone();
                 let task = firing.spawn(async move {
-                    let fired = wake_up(tenants, &due, on_reminder).await;
+                    let fired = wake_up(tenants, &due, on_reminder, &traces).await;
                     // Last: whoever waits for it may count on the tenant's being let go of.
                     drop(in_flight);
                     fired
@@ -104,9 +107,29 @@ impl Scheduler {
     }
 }
 
-async fn wake_up(tenants: Registry<Hosted>, wake: &Wake, on_reminder: Option<OnReminder>) -> Result<()> {
-    let tenant = tenants.get(&wake.tenant).await?;
-    fire(&tenant.tenant, on_reminder.as_ref()).await
+/// In a trace of its own: whoever set a reminder may have done so weeks ago.
+async fn wake_up(
+    tenants: Registry<Hosted>,
+    wake: &Wake,
+    on_reminder: Option<OnReminder>,
+    traces: &Traces,
+) -> Result<()> {
+    let span = traces.begin_work(|| Work {
+        begun: Instant::now(),
+        name: "reminders".to_owned(),
+        asked: false,
+        carried: Carried::default(),
+        about: vec![("tenant.id", wake.tenant.to_string())],
+    });
+    let fired = async {
+        let tenant = tenants.get(&wake.tenant).await?;
+        fire(&tenant.tenant, on_reminder.as_ref(), span.as_ref().map(Hold::trace)).await
+    };
+    let fired = fired.await;
+    if let (Some(span), Err(error)) = (&span, &fired) {
+        span.trace().failed(&format!("{:?}", error.kind()).to_lowercase());
+    }
+    fired
 }
 
 fn millis(wait: Duration) -> i64 {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
-use crate::support::collector::{Collector, SERVER, Seen, endpoint};
+use crate::support::collector::{Collector, INTERNAL, SERVER, Seen, endpoint};
 use crate::support::process::{Server, call, exchange, must};
 use crate::support::wire::{Ask, LEGACY, MODERN, Session, rpc};
 use crate::support::{content, plain, refusal, soon, start, until};
@@ -437,4 +437,82 @@ async fn the_program_sends_what_it_has_before_it_ends() {
         let line = lines.iter().find(|line| line["request.id"] == span.attributes["request.id"].as_str());
         assert_eq!(line.expect("a line")["trace_id"], span.trace.as_str(), "{log}");
     }
+}
+
+/// An operator's requests are in the trace of who asks; what asks all the time leaves none.
+#[tokio::test]
+async fn an_operators_requests_have_spans_and_scrapes_have_none() {
+    let collector = Collector::start().await;
+    let host = plain(&["a"], |settings| collector.takes(settings));
+    let ask = async |method: Method, path: &str, body: &str, number: u8| {
+        let (traceparent, trace, _) = parent(number, true);
+        let ask = Ask::new(method, path).body(body.to_owned()).header("traceparent", &traceparent);
+        (ask.send_to(host.admin_router()).await, trace)
+    };
+    for path in ["/healthz", "/readyz", "/metrics", "/elsewhere", "/v1/elsewhere"] {
+        ask(Method::GET, path, "", 30).await;
+    }
+    let canary = "SELECT 'canary-3b9d'";
+    let body = json!({ "sql": canary }).to_string();
+    let (answer, trace) = ask(Method::POST, "/v1/tenants/a/sql", &body, 31).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let spans = collector.trace(&trace).await;
+    let span = request(&spans);
+    assert_eq!((span.name.as_str(), span.parent.as_str()), ("POST /v1/tenants/{id}/sql", "b7ad6b7169203331"));
+    for (key, value) in [
+        ("http.request.method", "POST"),
+        ("http.route", "/v1/tenants/{id}/sql"),
+        ("http.response.status_code", "200"),
+        ("tenant.id", "a"),
+    ] {
+        assert_eq!(span.attributes.get(key).map(String::as_str), Some(value), "{key}: {span:?}");
+    }
+    // A refusal is an answer, and what answers line by line ends with its last one.
+    let (answer, trace) = ask(Method::GET, "/v1/tenants/nobody", "", 32).await;
+    assert_eq!(answer.status, 404);
+    let spans = collector.trace(&trace).await;
+    assert!(!request(&spans).failed && request(&spans).attributes["http.response.status_code"] == "404", "{spans:?}");
+    let (answer, trace) = ask(Method::POST, "/v1/verify", "{}", 33).await;
+    assert!(answer.text().contains("result"), "{answer:?}");
+    let spans = collector.trace(&trace).await;
+    assert_eq!(request(&spans).name, "POST /v1/verify");
+    let scraped = parent(30, true).1;
+    assert!(!collector.spans().iter().any(|span| span.trace == scraped), "health and metrics have none");
+    host.close().await;
+    assert!(!String::from_utf8_lossy(&collector.bytes()).contains("canary-3b9d"));
+}
+
+/// Reminders that fire are a trace of their own, with what it took to deliver them and what the program does with them.
+#[tokio::test]
+async fn reminders_that_fire_have_a_trace_of_their_own() {
+    let collector = Collector::start().await;
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sees = std::sync::Arc::clone(&seen);
+    let host = Host::new(|_tenant| crate::support::Plain).on_reminder(move |_tenant, _reminder| {
+        let sees = std::sync::Arc::clone(&sees);
+        let first = opentelemetry::Context::current().span().span_context().trace_id();
+        async move {
+            tokio::task::yield_now().await;
+            let then = opentelemetry::Context::current().span().span_context().trace_id();
+            sees.lock().expect("no panic").push((first.to_string(), then.to_string()));
+            Ok(())
+        }
+    });
+    let host = start(host, &["a"], |settings| collector.takes(settings));
+    for message in ["one", "two"] {
+        let set = json!({ "when": "in 2h", "message": message });
+        content(&host.call("a", "reminder_set", set).await);
+    }
+    host.clock().set(1_893_456_000 + 3 * 3_600);
+    let fired = || collector.spans().into_iter().find(|span| span.name == "reminders");
+    until("they fire", || fired().is_some()).await;
+    let span = fired().expect("it is there");
+    assert_eq!((span.kind, span.parent.as_str(), span.failed), (INTERNAL, "", false), "{span:?}");
+    assert_eq!((&*span.attributes["tenant.id"], &*span.attributes["freehold.reminders"]), ("a", "2"), "{span:?}");
+    let spans: Vec<_> = collector.spans().into_iter().filter(|one| one.trace == span.trace).collect();
+    let steps = under(&spans, &span);
+    assert!(steps.contains(&"sqlite write") && steps.contains(&"sqlite commit"), "{spans:?}");
+    let own = (span.trace.clone(), span.trace);
+    assert_eq!(*seen.lock().expect("no panic"), [own.clone(), own]);
+    host.close().await;
 }

@@ -5,6 +5,7 @@
 
 mod fleet;
 mod tenants;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::admin::{Admin, told};
 use crate::auth::{AdminToken, Gate};
 use crate::drain::Drain;
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::Traces;
 
 /// Requests answered at once: operators are few, and long work is one of them.
 const IN_FLIGHT_MAX: usize = 32;
@@ -40,14 +42,15 @@ pub(crate) struct Desk {
     admin: Admin,
     gate: Arc<Gate>,
     drain: Drain,
+    traces: Traces,
     in_flight: Arc<Semaphore>,
     most: usize,
 }
 
 impl Desk {
     /// Puts the pieces together.
-    pub(crate) fn new(admin: Admin, gate: Arc<Gate>, drain: Drain) -> Self {
-        Self { admin, gate, drain, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), most: IN_FLIGHT_MAX }
+    pub(crate) fn new(admin: Admin, gate: Arc<Gate>, drain: Drain, traces: Traces) -> Self {
+        Self { admin, gate, drain, traces, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), most: IN_FLIGHT_MAX }
     }
 
     /// The routes, for whoever reaches them.
@@ -96,6 +99,7 @@ impl Desk {
             .route("/v1/migrations/plan", post(fleet::plan))
             .route("/v1/migrations/apply", post(fleet::apply))
             .fallback(async || refusal(&Error::new(ErrorKind::NotFound, "there is no such path on the admin listener")))
+            .layer(from_fn_with_state(self.traces.clone(), trace::traced))
             .layer(from_fn_with_state(self.clone(), within_bounds))
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use parent::Carried;
-pub(crate) use request::{Hold, Opening, Step, Trace};
+pub(crate) use request::{Hold, Opening, Step, Trace, Work};
 use send::Sending;
 
 use super::Metrics;
@@ -84,6 +84,12 @@ impl Traces {
     pub(crate) fn begin(&self, opening: &Opening<'_>) -> Option<Hold> {
         let On { tracer, clock, .. } = &**self.0.as_ref()?;
         Some(Trace::begin(tracer, clock.now(), opening))
+    }
+
+    /// Begins the span of work that no message of MCP asks for; `describe` is asked only where there is one.
+    pub(crate) fn begin_work<'a>(&self, describe: impl FnOnce() -> Work<'a>) -> Option<Hold> {
+        let On { tracer, clock, .. } = &**self.0.as_ref()?;
+        Some(Trace::begin_work(tracer, clock.now(), &describe()))
     }
 
     /// Has spans that tools make themselves, by OpenTelemetry's global tracer, sent the same way: for a program that

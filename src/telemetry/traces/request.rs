@@ -1,4 +1,4 @@
-//! The span of one request, and the steps under it, named as OpenTelemetry's conventions for MCP name them. It holds a
+//! The span of one request or of other work, and the steps under it, named as OpenTelemetry's conventions for MCP name them. It holds a
 //! caller's words only where they are known ones, and nothing of arguments, results, tokens or statements.
 
 use std::borrow::Cow;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, ContextGuard, KeyValue};
-use opentelemetry_sdk::trace::SdkTracer;
+use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use super::parent::Carried;
 
@@ -74,6 +74,21 @@ pub(crate) struct Opening<'a> {
     pub in_headers: Carried<'a>,
     /// What the message carried in `_meta` (SEP-414).
     pub in_message: Carried<'a>,
+}
+
+/// What is known of work that no message of MCP asks for, when its span begins.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    /// When it began.
+    pub begun: Instant,
+    /// What it is called: one of few names.
+    pub name: String,
+    /// Somebody asks for it, and an answer goes back.
+    pub asked: bool,
+    /// What came along with the question.
+    pub carried: Carried<'a>,
+    /// What it is about.
+    pub about: Vec<(&'static str, String)>,
 }
 
 /// A part of a request's way that took its time.
@@ -158,22 +173,44 @@ impl Trace {
             (Some(message), Some(request)) if message != request => Some(request.clone()),
             _ => None,
         };
-        let context =
-            message.or(request).map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
-        let builder = tracer.span_builder(name).with_kind(SpanKind::Server).with_start_time(began);
-        let mut span = tracer.build_with_context(builder, &context);
-        let recording = span.is_recording();
-        if recording {
+        let span = tracer.span_builder(name).with_kind(SpanKind::Server).with_start_time(began);
+        Self::open(tracer, opening.begun, began, message.or(request), span, |span| {
             span.set_attributes(attributes(opening, method));
             if let Some(linked) = linked {
                 span.add_link(linked, Vec::new());
             }
+        })
+    }
+
+    /// As [`Trace::begin`], of other work.
+    pub(super) fn begin_work(tracer: &SdkTracer, now: SystemTime, work: &Work<'_>) -> Hold {
+        let began = now.checked_sub(work.begun.elapsed()).unwrap_or(now);
+        let kind = if work.asked { SpanKind::Server } else { SpanKind::Internal };
+        let span = tracer.span_builder(work.name.clone()).with_kind(kind).with_start_time(began);
+        Self::open(tracer, work.begun, began, work.carried.span(), span, |span| {
+            span.set_attributes(work.about.iter().map(|(key, value)| KeyValue::new(*key, cut(value))));
+        })
+    }
+
+    fn open(
+        tracer: &SdkTracer,
+        begun: Instant,
+        began: SystemTime,
+        parent: Option<SpanContext>,
+        span: SpanBuilder,
+        describe: impl FnOnce(&mut SdkSpan),
+    ) -> Hold {
+        let context = parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent));
+        let mut span = tracer.build_with_context(span, &context);
+        let recording = span.is_recording();
+        if recording {
+            describe(&mut span);
         }
         Hold(Self(Arc::new(Open {
             context: context.with_span(span),
             tracer: tracer.clone(),
             recording,
-            begun: opening.begun,
+            begun,
             began,
             holds: 1.into(),
             steps: 0.into(),
@@ -257,6 +294,23 @@ impl Trace {
             self.0.context.span().set_attribute(KeyValue::new("freehold.refusal", cut(why)));
         }
         self.failed("tool_error");
+    }
+
+    /// Says how much there was of something.
+    pub(crate) fn counted(&self, what: &'static str, count: u64) {
+        if self.0.recording {
+            self.0.context.span().set_attribute(KeyValue::new(what, i64::try_from(count).unwrap_or(i64::MAX)));
+        }
+    }
+
+    /// Says what HTTP's status was, to whom a refusal is an answer (conventions for HTTP, servers' spans).
+    pub(crate) fn served(&self, status: u16) {
+        if self.0.recording {
+            self.0.context.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+            if status >= 500 {
+                self.failed(&status.to_string());
+            }
+        }
     }
 
     /// Says what HTTP's status was.

@@ -125,6 +125,9 @@ impl Drop for Collector {
     }
 }
 
+/// The kind of a span that nobody asked for.
+pub(crate) const INTERNAL: i32 = 1;
+
 /// The kind of a request's span.
 pub(crate) const SERVER: i32 = 2;
 
