@@ -31,7 +31,7 @@ impl Admin {
     /// Keeps a copy of all that a tenant has.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): no such tenant, or it has no file yet; or as
+    /// [`ErrorKind::NotFound`]: no such tenant, or it has no file yet; or as
     /// [`Tenant::checkpoint`](crate::Tenant::checkpoint).
     pub(crate) async fn checkpoint(&self, tenant: TenantId, label: Option<String>) -> Result<Value> {
         self.checkpoints_of(&tenant).await?;
@@ -66,7 +66,7 @@ impl Admin {
     /// becomes a checkpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): nothing is kept of that time; or as [`Tenant::restore`](crate::Tenant::restore): nothing is changed then.
+    /// [`ErrorKind::NotFound`]: nothing is kept of that time; or as [`Tenant::restore`](crate::Tenant::restore): nothing is changed then.
     pub(crate) async fn restore(&self, tenant: TenantId, at: Option<String>, from: Source) -> Result<Value> {
         let at = match (at, from) {
             (Some(at), _) => at,
@@ -111,8 +111,8 @@ impl Admin {
     /// kept. Nothing of the tenant changes.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound): nothing is kept of that time;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable): what is kept is damaged; or, without a time, a piece
+    /// [`ErrorKind::NotFound`]: nothing is kept of that time;
+    /// [`ErrorKind::Unavailable`]: what is kept is damaged; or, without a time, a piece
     /// of it is missing anywhere in what the storage has.
     pub(crate) async fn verify(&self, tenant: TenantId, at: Option<String>, from: Source) -> Result<Value> {
         let at_ms = at.as_deref().map_or(Ok(LAST_MS), moment)?;
@@ -154,7 +154,7 @@ impl Admin {
     /// What a tenant uses of what it may, and what its calls came to on the last `days` on which there were any.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    /// [`ErrorKind::NotFound`].
     pub(crate) async fn usage(&self, tenant: TenantId, days: usize) -> Result<Value> {
         let id = tenant.clone();
         self.run(move |parts| served(&parts.catalog, &id)).await?;

@@ -1,6 +1,5 @@
 //! Whose past has grown, since when, and whose turn it is. At most one entry for each tenant.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +18,7 @@ pub(super) struct Board {
 struct State {
     waiting: HashMap<TenantId, Waits>,
     due: BTreeSet<(u64, TenantId)>,
-    /// Being copied since when, or looked at, or erased.
+    /// Being copied, or erased.
     busy: HashMap<TenantId, u64>,
     /// Nothing more of them may be copied.
     leaving: HashSet<TenantId>,
@@ -94,24 +93,19 @@ impl Board {
 
     /// Nothing more of `tenant` is copied; the turn is the caller's as soon as what is being copied has stopped.
     pub(super) async fn leave(self: &Arc<Self>, tenant: &TenantId) -> Turn {
-        {
-            let state = &mut *self.state();
-            state.leaving.insert(tenant.clone());
-            if let Some(waits) = state.waiting.remove(tenant) {
-                state.due.remove(&(waits.due_ms, tenant.clone()));
-            }
-        }
-        self.turn(tenant).await
-    }
-
-    /// The turn is the caller's as soon as it is free: nothing of `tenant` is copied or let go of meanwhile.
-    pub(super) async fn turn(self: &Arc<Self>, tenant: &TenantId) -> Turn {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            if let Entry::Vacant(free) = self.state().busy.entry(tenant.clone()) {
-                free.insert(u64::MAX);
-                return Turn { board: Arc::clone(self), tenant: tenant.clone() };
+            {
+                let state = &mut *self.state();
+                state.leaving.insert(tenant.clone());
+                if let Some(waits) = state.waiting.remove(tenant) {
+                    state.due.remove(&(waits.due_ms, tenant.clone()));
+                }
+                if !state.busy.contains_key(tenant) {
+                    state.busy.insert(tenant.clone(), u64::MAX);
+                    return Turn { board: Arc::clone(self), tenant: tenant.clone() };
+                }
             }
             changed.await;
         }

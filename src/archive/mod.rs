@@ -42,6 +42,8 @@ struct Parts {
     /// Of this process, so that it takes no other's word for what has arrived.
     run: String,
     board: Arc<Board>,
+    /// Held while objects are removed that have been kept for long enough: half of that looks like a loss.
+    letting_go: tokio::sync::RwLock<()>,
     /// What the list of tenants was like when it was last sent.
     catalog: tokio::sync::Mutex<Option<Vec<u8>>>,
 }
@@ -82,8 +84,9 @@ impl Archive {
     fn of(url: &RemoteUrl, settings: &HistorySettings, around: Around) -> Result<Self> {
         let store = Store::open(url, &settings.remote)?;
         let (settings, run) = (RwLock::new(settings.clone()), hex(&random::bytes::<8>()?));
-        let (board, catalog) = (Arc::default(), tokio::sync::Mutex::default());
-        Ok(Self(Arc::new(Parts { store, around, settings, run, board, catalog })))
+        let (board, letting_go, catalog) =
+            (Arc::default(), tokio::sync::RwLock::default(), tokio::sync::Mutex::default());
+        Ok(Self(Arc::new(Parts { store, around, settings, run, board, letting_go, catalog })))
     }
 
     /// Goes by other bounds of age, number and bytes from now on.
@@ -131,10 +134,13 @@ impl Archive {
     /// # Errors
     /// [`ErrorKind::Unavailable`]: the storage can't be reached.
     pub(crate) async fn missing(&self, tenant: &TenantId) -> Result<Option<Hole>> {
-        let _turn = self.0.board.turn(tenant).await;
+        // Before what is there is listed: what arrives in between is more than is asked for.
         let past = Past::of(&self.0.around.dir, tenant);
         let sent = self.run(move || past.sent()).await?;
-        let remains = self.remains(tenant).await?;
+        let remains = {
+            let _whole = self.0.letting_go.read().await;
+            self.remains(tenant).await?
+        };
         let lost = || sent.and_then(|(lineage, shipped)| Past::lost(&shipped, &remains.of(&lineage)));
         Ok(remains.missing().or_else(lost))
     }

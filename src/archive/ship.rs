@@ -209,6 +209,7 @@ impl Archive {
         // Whole copies first: without theirs, changes are seen to be of no use, and not to miss a piece among them.
         let (bases, parts): (Vec<_>, Vec<_>) =
             gone.into_iter().partition(|(_, piece)| matches!(piece.kind, PieceKind::Base { .. }));
+        let _whole = self.0.letting_go.write().await;
         for gone in [bases, parts] {
             let names = gone.iter().map(|(lineage, piece)| format!("{}/{lineage}/{piece}", folder(tenant)));
             self.0.store.remove(&names.collect::<Vec<_>>()).await?;

@@ -111,11 +111,10 @@ impl History {
     }
 
     fn take_up(&mut self) -> io::Result<()> {
-        let names = names(&self.folder)?;
-        let all = numbers_in(&names);
+        let all = numbers(&self.folder)?;
         let Some(&last) = all.last() else { return Ok(()) };
         self.number = last;
-        let based = is_based(&self.folder, &names, &all)?;
+        let based = rebuild::is_based(&self.folder)?;
         if let Ok(told) = fs::read_to_string(self.folder.join("closed")) {
             if told == state_of(&self.file)? {
                 // In order, and nothing has been kept since: if there is something in SQLite's log, all of it came after.
@@ -322,20 +321,6 @@ impl History {
             self.told = false;
         }
     }
-}
-
-/// Whether the last of the logs `all` goes on from a base: what is behind a gap wants a new one.
-fn is_based(folder: &Path, names: &[String], all: &[u64]) -> io::Result<bool> {
-    let bases = bases_in(names);
-    for &number in all.iter().rev() {
-        if bases.iter().any(|base| base.0 == number) {
-            return Ok(true);
-        }
-        if !record::Reader::open(&log_of(folder, number))?.follows || !all.contains(&number.wrapping_sub(1)) {
-            return Ok(false);
-        }
-    }
-    Ok(false)
 }
 
 /// How far the log was read before the last of the files `all`, which has nothing in it.

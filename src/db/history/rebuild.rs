@@ -62,6 +62,25 @@ fn read_windows(folder: &Path) -> io::Result<Vec<Window>> {
     Ok(windows)
 }
 
+/// Whether the last log in `folder` goes on from a base: what is behind a gap wants a new one.
+pub(super) fn is_based(folder: &Path) -> io::Result<bool> {
+    let bases = bases(folder)?;
+    let mut before = None;
+    for number in numbers(folder)?.into_iter().rev() {
+        if before.is_some_and(|before| before != number + 1) {
+            return Ok(false);
+        }
+        if bases.iter().any(|base| base.0 == number) {
+            return Ok(true);
+        }
+        if !Reader::open(&log_of(folder, number))?.follows {
+            return Ok(false);
+        }
+        before = Some(number);
+    }
+    Ok(false)
+}
+
 /// Makes `staged`, which is empty, what `tenant`'s file was at `at_ms`.
 ///
 /// # Errors
