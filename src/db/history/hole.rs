@@ -51,7 +51,7 @@ impl fmt::Display for Hole {
         f.write_str("a piece of its past is missing in storage (")?;
         match self.from {
             Some(from) => write!(f, "log {number:08} from byte {from} on")?,
-            None => write!(f, "the whole copy before log {number:08}")?,
+            None => write!(f, "the whole copy before log {number:08}, unless it is still being sent")?,
         }
         match self.good_ms {
             0 => f.write_str("): it is not good before that")?,
