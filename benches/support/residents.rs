@@ -70,8 +70,8 @@ pub async fn crowd(tenants: usize) -> Done {
         .and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
     for number in 0..tenants {
         let begun = Instant::now();
-        // Three files for each at rest, and of what is left of the host's four fifths a part for those that are not yet.
-        let room = limit.map_or(usize::MAX, |limit| 3 * number + (limit / 5 * 4).saturating_sub(3 * number) / 5 * 3);
+        // Five files for each at rest, and of what is left of the host's four fifths a part for those that are not yet.
+        let room = limit.map_or(usize::MAX, |limit| 5 * number + (limit / 5 * 4).saturating_sub(5 * number) / 5 * 3);
         while number % 50 == 0
             && std::fs::read_dir("/proc/self/fd")?.count() > room
             && begun.elapsed() < rests_after * 3
@@ -93,10 +93,10 @@ async fn use_once(host: &TestHost, name: &str) -> Done {
     Ok(())
 }
 
-/// Tenants' files that this process has open.
+/// Tenants that this process has open: of each the index of its log, once.
 fn open_files() -> Done<usize> {
     let links = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
-    Ok(links.filter(|path| path.ends_with("tenant.db")).count())
+    Ok(links.filter(|path| path.ends_with("tenant.db-shm")).count())
 }
 
 /// Memory for each of `tenants`.
