@@ -1,6 +1,6 @@
 # What a newcomer types. Everything that a target needs and that is not Rust's own, it installs or names.
 
-.PHONY: serve test bench lint unit doc clients transcript conformance proxies rolling deploy-check docs browser oauth slow slow-small deny
+.PHONY: serve test bench lint unit doc clients transcript conformance proxies rolling deploy-check docs browser oauth slow slow-small compare compare-small deny
 
 # Where cargo puts what the tests with foreign programs start.
 EXAMPLES = $$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/examples
@@ -80,6 +80,14 @@ slow:
 slow-small:
 	cargo build
 	cd $(EXAMPLES)/.. && python3 $(CURDIR)/tests/clients/slow/slow.py ./freehold 100 --hurried
+
+# What else there is beside Freehold, each asked the same: ten minutes. ARGS=--markdown for the table of docs/compare.md.
+compare:
+	bash benches/compare/run.sh $(ARGS)
+
+# The same in some seconds with the build that the tests have, without the bridges: it fails where a row has no figure.
+compare-small:
+	bash benches/compare/run.sh --small
 
 # Licences, sources and duplicates of what we depend on: `cargo install --locked cargo-deny` first.
 deny:

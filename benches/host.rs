@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use freehold::{Tenant, TestHost};
 use support::bare_sqlite::{BUMP, Files, KEY, READ};
+use support::compare as alternatives;
 use support::load::Load;
 use support::pair::{Pairs, paired};
 use support::process::{Server, token};
@@ -61,6 +62,7 @@ struct Size {
     sessions: (usize, usize, Duration),
     /// How long the quiet ones listen.
     listen: Duration,
+    alternatives: alternatives::Scale,
     bound: Duration,
 }
 
@@ -77,6 +79,7 @@ const LARGE: Size = Size {
     tools: 400,
     sessions: (10_000, 100, Duration::from_secs(60)),
     listen: Duration::from_secs(4),
+    alternatives: alternatives::Scale { rounds: 3, load: Duration::from_secs(2), tenants: TENANTS, sessions: 256 },
     bound: Duration::from_secs(20),
 };
 const SMALL: Size = Size {
@@ -92,6 +95,7 @@ const SMALL: Size = Size {
     tools: 5,
     sessions: (20, 2, Duration::from_millis(300)),
     listen: Duration::from_millis(100),
+    alternatives: alternatives::Scale { rounds: 1, load: Duration::from_millis(200), tenants: 4, sessions: 8 },
     bound: Duration::from_secs(20),
 };
 
@@ -106,8 +110,10 @@ fn main() -> ExitCode {
         "residents" => return told(report()),
         _ => {}
     }
-    let size = if std::env::args().any(|argument| argument == "--bench") { LARGE } else { SMALL };
-    told(compare(&size))
+    let asked = |name: &str| std::env::args().any(|argument| argument == name);
+    let size = if asked("--bench") { LARGE } else { SMALL };
+    // What else there is has a table of its own, and at full size takes minutes: by name alone.
+    if asked("compare") { told(alternatives::run(&size.alternatives)) } else { told(compare(&size)) }
 }
 
 /// The counter's host; where the environment says so, one that takes every token unread.

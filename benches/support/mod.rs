@@ -2,6 +2,7 @@
 
 pub mod bare_rmcp;
 pub mod bare_sqlite;
+pub mod compare;
 pub mod load;
 pub mod noise;
 pub mod operate;

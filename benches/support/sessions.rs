@@ -18,7 +18,7 @@ const OPENERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The headers of every request of an older client; with a session once it has one.
-fn call(token: Option<&str>, session: Option<&str>, body: String) -> Call {
+pub fn call(token: Option<&str>, session: Option<&str>, body: String) -> Call {
     let mut headers = vec![
         ("Accept", "application/json, text/event-stream".to_owned()),
         ("MCP-Protocol-Version", VERSION.to_owned()),
@@ -30,18 +30,31 @@ fn call(token: Option<&str>, session: Option<&str>, body: String) -> Call {
 
 /// Opens a session and returns its id.
 fn open(addr: SocketAddr, path: &str, token: Option<&str>) -> Done<String> {
+    let answer = exchange(addr, path, initialize(token))?;
+    let session = session_of(&answer).ok_or_else(|| format!("no session: {answer}"))?;
+    exchange(addr, path, initialized(token, &session))?;
+    Ok(session)
+}
+
+/// What asks for a session.
+pub fn initialize(token: Option<&str>) -> Call {
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{VERSION}","capabilities":{{}},"clientInfo":{{"name":"bench","version":"1"}}}}}}"#
     );
-    let answer = exchange(addr, path, call(token, None, body))?;
-    let session = answer.lines().find_map(|line| {
+    call(token, None, body)
+}
+
+/// What a client says once it has its session.
+pub fn initialized(token: Option<&str>, session: &str) -> Call {
+    call(token, Some(session), r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned())
+}
+
+/// The session's id in the headers of an answer.
+pub fn session_of(answer: &str) -> Option<String> {
+    answer.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("mcp-session-id").then(|| value.trim().to_owned())
-    });
-    let session = session.ok_or_else(|| format!("no session: {answer}"))?;
-    let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
-    exchange(addr, path, call(token, Some(&session), ready))?;
-    Ok(session)
+    })
 }
 
 /// One request on a connection of its own.
