@@ -30,7 +30,7 @@ use support::report::Report;
 use support::request::modern_call;
 use support::table::Table;
 use support::tokens::{Signer, Unread};
-use support::{Done, bare_rmcp, noise, operate, residents, sessions, tokens, tools};
+use support::{Done, bare_rmcp, copies, noise, operate, residents, sessions, tokens, tools};
 
 /// The binary's own, for both sides.
 #[cfg(feature = "jemalloc")]
@@ -56,6 +56,8 @@ struct Size {
     notes: usize,
     /// Bytes of the file that is exported.
     export: usize,
+    /// Bytes of the one that is copied for its past and its checkpoints.
+    copied: usize,
     /// Calls of a built-in tool in one round.
     tools: usize,
     /// Quiet sessions, the tenants that they are spread over, and how long they are quiet.
@@ -76,6 +78,7 @@ const LARGE: Size = Size {
     registered: 100_000,
     notes: 100_000,
     export: 200_000_000,
+    copied: 64_000_000,
     tools: 400,
     sessions: (10_000, 100, Duration::from_secs(60)),
     listen: Duration::from_secs(4),
@@ -92,6 +95,7 @@ const SMALL: Size = Size {
     registered: 1_000,
     notes: 500,
     export: 2_000_000,
+    copied: 2_000_000,
     tools: 5,
     sessions: (20, 2, Duration::from_millis(300)),
     listen: Duration::from_millis(100),
@@ -152,7 +156,7 @@ async fn report() -> Done {
 
 #[tokio::main]
 async fn compare(size: &Size) -> Done {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 15] = [
         "tools",
         "calls",
         "auth",
@@ -164,6 +168,7 @@ async fn compare(size: &Size) -> Done {
         "sessions",
         "registered",
         "export",
+        "copies",
         "scrape",
         "engine",
         "noise",
@@ -190,6 +195,7 @@ async fn compare(size: &Size) -> Done {
             "sessions" => sessions::quiet(size.sessions.0, size.sessions.1, size.sessions.2, &mut table)?,
             "registered" => residents::registered(size.registered, size.rounds, &mut table)?,
             "export" => operate::export(size.export, size.rounds, &mut table).await?,
+            "copies" => copies::copies(size.copied, size.rounds.min(3), size.listen, &mut table).await?,
             "scrape" => operate::scrape(size.registered, size.residents, &mut table).await?,
             "engine" => noise::inside(size.rounds.min(3), size.listen, &mut table).await?,
             _ => noise::through_http(size.rounds.min(3), size.listen, &mut table).await?,

@@ -3,6 +3,7 @@
 pub mod bare_rmcp;
 pub mod bare_sqlite;
 pub mod compare;
+pub mod copies;
 pub mod load;
 pub mod noise;
 pub mod operate;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use freehold::{Tenant, TestHost, rusqlite};
+use freehold::{Settings, Tenant, TestHost, rusqlite};
 use http::Request;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
@@ -31,18 +31,7 @@ const SCRAPES: usize = 30;
 pub async fn export(bytes: usize, rounds: usize, table: &mut Table) -> Done {
     let host = host()?;
     let tenant = host.tenant("large").await?;
-    tenant
-        .write(|tx| {
-            Ok(tx.execute_batch(
-                "CREATE TABLE a (n INTEGER PRIMARY KEY); CREATE TABLE b (n INTEGER); CREATE TABLE fill (x)",
-            )?)
-        })
-        .await?;
-    for _ in 0..bytes / FILL_BYTES {
-        let fill = "INSERT INTO fill WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20)
-                    SELECT randomblob(?1 / 20) FROM c";
-        tenant.write(move |tx| Ok(tx.execute(fill, [FILL_BYTES as i64])?)).await?;
-    }
+    fill(&tenant, bytes).await?;
     let out = host.dir().join("out.sqlite");
     let (mut during, mut alone, mut took, mut size) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..rounds {
@@ -64,6 +53,23 @@ pub async fn export(bytes: usize, rounds: usize, table: &mut Table) -> Done {
     let writes: usize = during.iter().map(|report| report.calls).sum();
     table.alone("  the export, median; writes meanwhile", format!("{:.2} s; {writes}", median(took)), "");
     host.close().await;
+    Ok(())
+}
+
+/// Makes `tenant` a file of `bytes`, with the tables that [`beside`] writes to.
+pub(super) async fn fill(tenant: &Tenant, bytes: usize) -> Done {
+    tenant
+        .write(|tx| {
+            Ok(tx.execute_batch(
+                "CREATE TABLE a (n INTEGER PRIMARY KEY); CREATE TABLE b (n INTEGER); CREATE TABLE fill (x)",
+            )?)
+        })
+        .await?;
+    for _ in 0..bytes / FILL_BYTES {
+        let fill = "INSERT INTO fill WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20)
+                    SELECT randomblob(?1 / 20) FROM c";
+        tenant.write(move |tx| Ok(tx.execute(fill, [FILL_BYTES as i64])?)).await?;
+    }
     Ok(())
 }
 
@@ -105,11 +111,18 @@ fn name(number: usize) -> String {
 }
 
 fn host() -> Done<TestHost> {
-    Ok(TestHost::start(counter::host(), |settings| settings.tenants.auto_create = true)?)
+    host_with(|_| {})
+}
+
+pub(super) fn host_with(edit: impl FnOnce(&mut Settings)) -> Done<TestHost> {
+    Ok(TestHost::start(counter::host(), |settings| {
+        settings.tenants.auto_create = true;
+        edit(settings);
+    })?)
 }
 
 /// What writes came to while `work` went on, and what came of it.
-async fn beside<T>(tenant: &Tenant, work: impl Future<Output = T>) -> Done<(Report, T)> {
+pub(super) async fn beside<T>(tenant: &Tenant, work: impl Future<Output = T>) -> Done<(Report, T)> {
     let stop = Arc::new(AtomicBool::new(false));
     let begun = Instant::now();
     let mut writers = tokio::task::JoinSet::new();

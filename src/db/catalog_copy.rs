@@ -20,7 +20,7 @@ impl Staging {
     pub(crate) fn copy_of_catalog(&self) -> Result<(Staged, Vec<u8>)> {
         let source = open_catalog_with(self.dir(), Durability::Normal)?;
         let (staged, file) = self.receive()?;
-        pause::on_disk(|| staged.fill(&source, &file))?;
+        staged.fill(&source, file)?;
         drop(source);
         let copy = rusqlite::Connection::open(staged.path())?;
         // Rewritten, so that nothing that was deleted is left between the rows.

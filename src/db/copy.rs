@@ -4,17 +4,16 @@
 //! nobody. While it lasts the log can't be reused.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
-use rusqlite::backup::{Backup, StepResult};
 
 use super::layout::private_dir;
-use super::{DataDir, look_into, pause};
+use super::{DataDir, look_into, paced, pause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
@@ -23,10 +22,6 @@ use crate::id::TenantId;
 const OF_THE_PRESENT: &[&str] = &["_fh_event", "_fh_subscription", "_fh_session", "_fh_task", "_fh_handle"];
 /// What only one tenant may do: in a second one it would be done twice.
 const OF_THE_ORIGINAL: &[&str] = &["_fh_reminder", "_fh_call", "_fh_usage"];
-
-/// Pages of a copy that the disk has not seen yet: a megabyte. With all of a large copy on its way to the disk at once a
-/// commit's fsync beside it would wait for all of that.
-const PAGES_A_SYNC: i32 = 256;
 
 /// Where copies are made. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -107,7 +102,7 @@ impl Staging {
     pub(crate) fn copy_of(&self, tenant: &TenantId) -> Result<Staged> {
         let source = look_into(&self.dir, tenant)?;
         let (staged, file) = self.receive()?;
-        pause::on_disk(|| staged.fill(&source, &file))?;
+        staged.fill(&source, file)?;
         staged.without_the_present()?;
         Ok(staged)
     }
@@ -135,28 +130,16 @@ impl Staged {
         File::open(&self.path).map_err(unusable)
     }
 
-    /// `file` is this one. It stays open while SQLite has it: closing it would let go of SQLite's locks (POSIX).
-    pub(super) fn fill(&self, source: &Connection, file: &File) -> Result<()> {
+    /// Makes it what `source` is now. `file` is this one.
+    pub(super) fn fill(&self, source: &Connection, file: File) -> Result<()> {
         let mut copy = Connection::open(&self.path)?;
         copy.pragma_update(None, "synchronous", "off")?;
-        // One view for all steps: without it a write beside them would have the copy begin anew, each time.
-        let view = source.unchecked_transaction()?;
-        source.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        let backup = Backup::new(source, &mut copy)?;
-        loop {
-            match backup.step(PAGES_A_SYNC)? {
-                StepResult::Done => break,
-                StepResult::More => file.sync_data().map_err(unusable)?,
-                _ => {
-                    return Err(Error::new(ErrorKind::Unavailable, "the file is held by another program: try again"));
-                }
-            }
-        }
-        drop(backup);
-        view.finish()?;
+        paced::database(source, &mut copy, &file, || false)?;
         // An ordinary file that can be read where nothing can be written: with a log it could not.
         copy.pragma_update(None, "journal_mode", "delete")?;
         copy.close().map_err(|(_, error)| error)?;
+        // Not before SQLite has let go of it.
+        drop(file);
         Ok(())
     }
 
@@ -235,7 +218,7 @@ impl Drop for Staged {
 /// # Errors
 /// [`ErrorKind::Unavailable`] when the disk can't.
 pub(crate) fn take_in(file: &mut File, bytes: &[u8]) -> Result<()> {
-    file.write_all(bytes).map_err(unusable)
+    paced::append(file, bytes).map_err(unusable)
 }
 
 fn unusable(error: io::Error) -> Error {

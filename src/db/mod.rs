@@ -23,6 +23,7 @@ mod look;
 mod memory;
 mod migrate;
 mod open;
+mod paced;
 mod pause;
 mod readers;
 mod remove;
@@ -41,8 +42,8 @@ pub(crate) use examine::Examination;
 pub(crate) use fleet::{Expected, Found};
 pub(crate) use group::{Jobs, WriteJob};
 pub(crate) use history::{
-    Choice, Errand, Hole, Keep, Landing, Past, Piece, PieceKind, Rebuilt, Remains, Shipped, Window, let_go_elsewhere,
-    rebuild, windows,
+    Beside, Choice, Errand, Hole, Keep, Landing, Past, Piece, PieceKind, Rebuilt, Remains, Shipped, Window,
+    let_go_elsewhere, rebuild, windows,
 };
 pub(crate) use layout::DataDir;
 pub(crate) use look::look_into;

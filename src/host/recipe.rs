@@ -14,12 +14,12 @@ use crate::auth::tenant_unknown;
 use crate::catalog::{Catalog, Wakes};
 use crate::clock::Clock;
 use crate::config::{Class, DEFAULT_CLASS, JournalSettings, Settings};
-use crate::db::{DataDir, Database, FileSettings, Keep, ReaderThreads};
+use crate::db::{Beside, DataDir, Database, FileSettings, Keep, ReaderThreads};
 use crate::error::{Error, Result};
 use crate::id::TenantId;
 use crate::mcp::{EndpointSettings, Hosted, Scales};
 use crate::packs::Packs;
-use crate::tenant::{Credit, Handle, Registry, Surroundings, Tops};
+use crate::tenant::{Credit, Executor, Handle, Registry, Surroundings, Tops};
 
 /// Files that are opened at once: each takes some fsyncs if it is new, and a storm of wakes must not take
 /// every thread.
@@ -51,7 +51,8 @@ impl Recipe {
             lists_all: settings.auth.issuers.iter().any(|issuer| issuer.authorization_server),
         };
         let (journal, auto_create) = (settings.journal, settings.tenants.auto_create);
-        let keep = Keep { settings: settings.history.clone(), clock: Arc::clone(&host.clock), grown: None };
+        let keep =
+            Keep { settings: settings.history.clone(), clock: Arc::clone(&host.clock), grown: None, beside: None };
         let history = settings.history.enabled.then_some(keep);
         let packs_of = classes.iter().filter_map(own).collect();
         Ok(Self { packs_of, classes, endpoint, journal, history, auto_create })
@@ -74,12 +75,13 @@ pub(super) fn registry(
     let threads = ReaderThreads::start();
     let template = host.template();
     let (dir, make) = (dir.clone(), Arc::clone(&host.make));
+    let beside = beside(&executor);
     let readers = settings.classes()?.values().map(|class| class.limits.readers).max().unwrap_or(0);
     Ok(Registry::new(residency(&settings.tenants, readers), move |tenant| {
         let (dir, catalog, template, threads) = (dir.clone(), Arc::clone(&catalog), template.clone(), threads.clone());
         let (executor, opening) = (executor.clone(), Arc::clone(&opening));
         let (clock, wakes, make, tops) = (Arc::clone(&clock), Arc::clone(&wakes), Arc::clone(&make), tops.clone());
-        let archive = archive.clone();
+        let (archive, beside) = (archive.clone(), Arc::clone(&beside));
         let recipe = Arc::clone(&recipe.read().unwrap_or_else(PoisonError::into_inner));
         async move {
             // On the tenant's own account: the host's, which many wakes in a row would overdraw, sends what it pays for
@@ -91,9 +93,10 @@ pub(super) fn registry(
                 let _inside = runtime.enter();
                 let class = admit(&catalog, &tenant, recipe.auto_create, &*clock)?;
                 let mut file = file_settings(&recipe, &class, &tenant)?;
-                if let (Some(keep), Some(archive)) = (&mut file.history, archive) {
+                if let Some(keep) = &mut file.history {
                     let id = tenant.clone();
-                    keep.grown = Some(Arc::new(move || archive.grown(&id)));
+                    keep.grown = archive.map(|archive| Arc::new(move || archive.grown(&id)) as _);
+                    keep.beside = Some(beside);
                 }
                 let database = Database::open(&dir, &tenant, &file, &template, &threads)?;
                 let mut endpoint = recipe.endpoint.clone();
@@ -108,6 +111,23 @@ pub(super) fn registry(
             executor.run(&credit, open).await?
         }
     }))
+}
+
+/// Where whole copies of open files are made for their past: one at a time in the whole host, for two would only take
+/// the disk from each other, and on nobody's account.
+fn beside(executor: &Executor) -> Beside {
+    let (turns, credit, executor) = (Arc::new(Semaphore::new(1)), Arc::default(), executor.clone());
+    Arc::new(move || {
+        let turn = Arc::clone(&turns).try_acquire_owned().ok()?;
+        let (executor, credit) = (executor.clone(), Arc::clone(&credit));
+        Some(Box::new(move |work| {
+            let work = move || {
+                work();
+                drop(turn);
+            };
+            executor.begin(&credit, work);
+        }))
+    })
 }
 
 /// A tenant whose class the configuration has lost is served with `[limits]`: it is the operator's slip, and

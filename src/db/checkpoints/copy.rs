@@ -1,20 +1,16 @@
-//! A copy of a whole file as it is at one moment, page by page, while its owner goes on writing.
+//! How the two ends of a copy are opened: a tenant's file, beside its owner, and one that nobody else knows yet.
 
 use std::path::Path;
 
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::open::{flags, make_private, settle};
-use super::super::{Watch, memory, pause};
-use crate::error::{Error, ErrorKind, Result};
-
-/// Pages between two looks whether somebody else has his turn: half a megabyte, some tenths of a millisecond.
-const PAGES_A_STEP: i32 = 128;
+use super::super::{Watch, memory};
+use crate::error::Result;
 
 /// Opens a tenant's file to copy from it, beside its owner: in this process or in another.
-pub(super) fn open_source(path: &Path) -> Result<Connection> {
+pub(in crate::db) fn open_source(path: &Path) -> Result<Connection> {
     memory::install();
     let conn = Connection::open_with_flags(path, flags() - OpenFlags::SQLITE_OPEN_CREATE)?;
     settle(&conn)?;
@@ -25,7 +21,7 @@ pub(super) fn open_source(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
-/// Opens a file of ours that nobody else knows yet. If the process falls, it is thrown away: nothing waits for
+/// Opens a file of ours that nobody else knows yet. If the process falls, it is thrown away: SQLite does not wait for
 /// the disk.
 pub(super) fn open_draft(path: &Path) -> Result<Connection> {
     memory::install();
@@ -36,21 +32,4 @@ pub(super) fn open_draft(path: &Path) -> Result<Connection> {
     conn.pragma_update(None, "foreign_keys", true)?;
     Watch::install(&conn)?;
     Ok(conn)
-}
-
-/// Makes `to`, as a whole, what `from` is now. `to` changes at once or not at all.
-pub(super) fn copy(from: &Connection, to: &mut Connection) -> Result<()> {
-    // One view for all steps: without it a write beside them would have the copy begin anew, each time.
-    let view = from.unchecked_transaction()?;
-    from.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    let backup = Backup::new(from, to)?;
-    loop {
-        match backup.step(PAGES_A_STEP)? {
-            StepResult::Done => break,
-            StepResult::More => pause::between_steps(),
-            _ => return Err(Error::new(ErrorKind::Unavailable, "the database is held by another program: call again")),
-        }
-    }
-    drop(backup);
-    Ok(view.finish()?)
 }

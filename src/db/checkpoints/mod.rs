@@ -17,9 +17,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 pub use bookmark::{Bookmark, CheckpointKind};
 pub(crate) use restore::Prepared;
 
-use self::copy::{copy, open_draft, open_source};
+use self::copy::open_draft;
+pub(super) use self::copy::open_source;
 use super::layout::private_dir;
-use super::{DataDir, Staged, Template, pause};
+use super::{DataDir, Staged, Template, paced, pause};
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
@@ -142,7 +143,8 @@ impl Checkpoints {
         private_folder(&self.folder).map_err(unwritten)?;
         let draft = Draft(self.path(bookmark).with_extension(DRAFT));
         let mut to = open_draft(&draft.0)?;
-        copy(&source, &mut to)?;
+        let file = File::open(&draft.0).map_err(unwritten)?;
+        paced::database(&source, &mut to, &file, || false)?;
         // As a file that any program opens without another beside it.
         to.pragma_update(None, "journal_mode", "delete")?;
         let label = label.map(str::trim);
@@ -155,7 +157,6 @@ impl Checkpoints {
         to.close().map_err(|(_, error)| error)?;
         drop(source);
         let landed = || -> io::Result<u64> {
-            let file = File::open(&draft.0)?;
             file.sync_all()?;
             fs::rename(&draft.0, self.path(bookmark))?;
             File::open(&self.folder)?.sync_all()?;
@@ -284,7 +285,8 @@ fn label_of(path: &Path) -> Result<Option<String>> {
     Ok(conn.query_row("SELECT value FROM _fh_meta WHERE key = ?1", [LABEL], |row| row.get(0)).optional()?)
 }
 
-fn bytes_of(conn: &Connection) -> Result<u64> {
+/// The size of the file that `conn` sees, in bytes, with what is only in its log.
+pub(super) fn bytes_of(conn: &Connection) -> Result<u64> {
     let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     let size: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
     Ok(u64::try_from(pages * size).unwrap_or(0))

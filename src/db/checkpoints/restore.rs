@@ -4,15 +4,16 @@
 //! What is the host's own record of the present stays the present's: sessions, tasks, the journal, usage. It is
 //! copied into a draft of the checkpoint first, so that there is no moment without it.
 
-use std::fs;
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::super::error::is_disk_failure;
-use super::super::{Migrations, Writer, limits, pause};
-use super::copy::{copy, open_draft};
+use super::super::open::make_private;
+use super::super::{Migrations, Writer, limits, paced, pause};
+use super::copy::open_draft;
 use super::{Bookmark, Draft, LABEL, unwritten};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -41,7 +42,9 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(super) fn new(from: &Path, file: Draft, bookmark: Bookmark, app: &Migrations) -> Result<Self> {
-        pause::on_disk(|| fs::copy(from, &file.0)).map_err(unwritten)?;
+        make_private(&file.0)?;
+        let to = || OpenOptions::new().write(true).truncate(true).open(&file.0);
+        pause::on_disk(|| paced::file(&mut File::open(from)?, &mut to()?)).map_err(unwritten)?;
         let mut draft = open_draft(&file.0)?;
         draft.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let damaged = |why: String| {
@@ -78,7 +81,10 @@ impl Prepared {
     pub(crate) fn replace(mut self, writer: &mut Writer, before: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
         self.keep_the_present(&writer.file)?;
         before(&self.draft)?;
-        let done = copy(&self.draft, &mut writer.conn);
+        let mut log = writer.file.clone().into_os_string();
+        log.push("-wal");
+        let log = File::open(log).map_err(unwritten)?;
+        let done = paced::database(&self.draft, &mut writer.conn, &log, || false);
         if let Err(error) = &done {
             writer.broken |= is_disk_failure(error);
         }

@@ -6,6 +6,7 @@
 //! `closed` tells how the file was left: if it is another when it is opened again, somebody wrote past this, and the
 //! past has a gap there.
 
+mod base;
 mod hole;
 mod past;
 mod piece;
@@ -17,7 +18,7 @@ mod tests;
 mod wal;
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -25,24 +26,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use rusqlite::backup::Backup;
 
+use self::base::{Base, Making};
 use self::wal::Place;
+use super::checkpoints::bytes_of;
 use super::layout::private_dir;
-use super::open::make_private;
 use super::pause;
 use crate::clock::Clock;
 use crate::config::HistorySettings;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 
+pub(crate) use base::Beside;
 pub(crate) use hole::Hole;
 pub(crate) use past::{Errand, Past, Shipped};
 pub(crate) use piece::{Piece, PieceKind};
 pub(crate) use rebuild::{Rebuilt, Window, rebuild, windows};
 pub(crate) use remote::{Choice, Landing, Remains, let_go as let_go_elsewhere};
 
-/// A base of an open file that is larger is only made when the file is closed: it would hold up its writes.
-const INLINE_BYTES: u64 = 64 * 1024 * 1024;
+/// A base of an open file that is larger is made beside its writer: it would hold up its writes.
+const INLINE_BYTES: u64 = super::paced::UNSYNCED;
 /// Below this much of changes no new base is made for their sake.
 const CHANGES_MIN: u64 = 4 * 1024 * 1024;
 
@@ -55,6 +57,16 @@ pub(crate) struct Keep {
     pub clock: Arc<dyn Clock>,
     /// Told that there is more of it, where it is kept elsewhere too. It returns at once.
     pub grown: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Where bases of large files are made; where there is nothing they are made as those of small ones are.
+    pub beside: Option<Beside>,
+}
+
+impl Keep {
+    fn tell(&self) {
+        if let Some(grown) = &self.grown {
+            grown();
+        }
+    }
 }
 
 impl fmt::Debug for Keep {
@@ -73,9 +85,11 @@ pub(crate) struct History {
     log: Option<record::Writer>,
     number: u64,
     place: Place,
-    /// Whether a base is there that the present log goes on from.
+    /// Whether a base is there that the present log goes on from: the one that was last wanted.
     based: bool,
     base_at: Instant,
+    /// The base that is made at present.
+    making: Option<Making>,
     shipped_at: Instant,
     /// Something was committed since.
     pending: bool,
@@ -99,6 +113,7 @@ impl History {
             place: Place::default(),
             based: false,
             base_at: Instant::now(),
+            making: None,
             shipped_at: Instant::now(),
             // The migrations of its opening.
             pending: true,
@@ -111,7 +126,14 @@ impl History {
     }
 
     fn take_up(&mut self) -> io::Result<()> {
-        let all = numbers(&self.folder)?;
+        let names = names(&self.folder)?;
+        // What a crash left of a base.
+        for draft in
+            names.iter().filter(|name| name.ends_with(".new") && name.starts_with(|c: char| c.is_ascii_digit()))
+        {
+            let _ = fs::remove_file(self.folder.join(draft));
+        }
+        let all = numbers_in(&names);
         let Some(&last) = all.last() else { return Ok(()) };
         self.number = last;
         let based = rebuild::is_based(&self.folder)?;
@@ -189,10 +211,13 @@ impl History {
     /// The last of it, before the file is closed. A base, if it is time for one.
     pub(super) fn finish(&mut self, conn: &Connection) {
         self.ship(conn);
-        if self.log.is_some() {
-            let based = self.base_if_due(conn, true);
-            self.note(based);
+        // It reads from the file that is closed next.
+        if let Some(made) = self.making.take().and_then(|mut making| making.end()) {
+            self.based |= made.is_ok();
+            self.note(made);
         }
+        let based = self.base_if_due(conn, true);
+        self.note(based);
         self.sync();
     }
 
@@ -225,15 +250,9 @@ impl History {
             log.add(now, &part)
         })?;
         if log.bytes > before {
-            self.tell();
+            self.keep.tell();
         }
         Ok(())
-    }
-
-    fn tell(&self) {
-        if let Some(grown) = &self.keep.grown {
-            grown();
-        }
     }
 
     /// Begins the next file; `follows`: nothing was missed between the two.
@@ -247,66 +266,46 @@ impl History {
     }
 
     fn base_if_due(&mut self, conn: &Connection, closing: bool) -> io::Result<()> {
+        match self.making.as_ref().map(Making::look) {
+            Some(None) => return Ok(()),
+            Some(Some(made)) => {
+                self.making = None;
+                made?;
+                self.based = true;
+            }
+            None => {}
+        }
         let file = fs::metadata(&self.file)?.len();
         let Some(changes) = self.log.as_ref().map(|log| log.bytes) else { return Ok(()) };
         let old = self.base_at.elapsed() >= self.keep.settings.base_every;
         let wanted = !self.based || changes > file.max(CHANGES_MIN) || (old && changes > 1_024);
-        // A large file waits for a moment at which nobody does; but not for ever, or a restore would never end.
-        let now = closing || file <= INLINE_BYTES || changes > 4 * file;
-        if wanted && now { self.base(conn) } else { Ok(()) }
-    }
-
-    fn base(&mut self, conn: &Connection) -> io::Result<()> {
+        if !wanted {
+            return Ok(());
+        }
+        // Nobody waits for a file that is closed.
+        let large = bytes_of(conn).map_err(|error| io::Error::other(error.chain()))? > INLINE_BYTES;
+        let beside = self.keep.beside.clone().filter(|_| !closing && large);
+        let turn = match beside.map(|beside| beside()) {
+            // Another one is made: at the next look then.
+            Some(None) => return Ok(()),
+            Some(turn) => turn,
+            None => None,
+        };
         self.begin(true)?;
-        let at_ms = self.keep.clock.unix_millis();
-        let base = self.folder.join(format!("{:08}-{at_ms}.base", self.number));
-        let draft = base.with_extension("new");
-        let _ = fs::remove_file(&draft);
-        let copied = pause::on_disk(|| -> Result<()> {
-            make_private(&draft)?;
-            let mut copy = Connection::open(&draft)?;
-            copy.pragma_update(None, "synchronous", "off")?;
-            Backup::new(conn, &mut copy)?.step(-1)?;
-            copy.pragma_update(None, "journal_mode", "delete")?;
-            copy.close().map_err(|(_, error)| error)?;
-            Ok(())
-        });
-        copied.map_err(|error| io::Error::other(error.chain()))?;
-        pause::on_disk(|| -> io::Result<()> {
-            File::open(&draft)?.sync_all()?;
-            fs::rename(&draft, &base)?;
-            File::open(&self.folder)?.sync_all()
-        })?;
-        (self.based, self.base_at) = (true, Instant::now());
-        self.tell();
-        self.let_go(u64::try_from(at_ms).unwrap_or(0))
-    }
-
-    /// Removes what is older, more or larger than is to be kept. The last base and what follows it stays. What is to
-    /// be kept elsewhere too stays until it is there, but not beyond the bytes that it may have: storage that does not
-    /// answer fills no disk.
-    fn let_go(&self, now_ms: u64) -> io::Result<()> {
-        let settings = &self.keep.settings;
-        let oldest = now_ms.saturating_sub(u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX));
-        loop {
-            let bases = bases(&self.folder)?;
-            let [first, second, ..] = &bases[..] else { return Ok(()) };
-            let bytes: u64 =
-                fs::read_dir(&self.folder)?.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
-            let most = settings.bytes.as_u64();
-            if second.1 >= oldest && bases.len() <= settings.bases && bytes <= most {
-                return Ok(());
+        let at_ms = u64::try_from(self.keep.clock.unix_millis()).unwrap_or(0);
+        let base = Base { keep: self.keep.clone(), folder: self.folder.clone(), number: self.number, at_ms };
+        match turn {
+            Some(turn) => {
+                let making = base.make_beside(&self.file, turn).map_err(|error| io::Error::other(error.chain()))?;
+                (self.making, self.based) = (Some(making), false);
             }
-            let logs: Vec<u64> = numbers(&self.folder)?.into_iter().filter(|number| *number < second.0).collect();
-            let waits = || self.keep.grown.is_some() && !Past::at(self.folder.clone()).has_left(*first, &logs);
-            if bytes <= most && waits() {
-                return Ok(());
-            }
-            fs::remove_file(base_of(&self.folder, *first))?;
-            for number in logs {
-                fs::remove_file(log_of(&self.folder, number))?;
+            None => {
+                base.make(conn)?;
+                self.based = true;
             }
         }
+        self.base_at = Instant::now();
+        Ok(())
     }
 
     /// It is not worth a call that fails: the log says so, once, and the past has a gap.
@@ -316,7 +315,7 @@ impl History {
                 tracing::error!(%error, "a tenant's history can't be kept: it can't be restored to times from now on");
             }
             // Begun anew with the next base, once the disk allows.
-            (self.log, self.based) = (None, false);
+            (self.log, self.based, self.making) = (None, false, None);
         } else if self.log.is_some() {
             self.told = false;
         }

@@ -1,6 +1,6 @@
 //! A tenant's file as it was at a time: the last base before it, and what was committed since.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::record::Reader;
 use super::{base_of, bases, log_of, numbers, unusable};
 use crate::clock::rfc3339_millis;
-use crate::db::{DataDir, Staged, pause};
+use crate::db::{DataDir, Staged, paced, pause};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
@@ -113,9 +113,9 @@ pub(super) fn rebuild_in(folder: &Path, at_ms: u64, staged: Staged) -> Result<Re
 
 /// The moment that it landed on, and the number of a log that was missing on the way.
 fn apply(folder: &Path, base: (u64, u64), at_ms: u64, to: &Path) -> io::Result<(u64, Option<u64>)> {
-    fs::copy(base_of(folder, base), to)?;
     let mut file = OpenOptions::new().read(true).write(true).open(to)?;
-    let (mut landed, mut next) = (base.1, base.0);
+    paced::file(&mut File::open(base_of(folder, base))?, &mut file)?;
+    let (mut landed, mut next, mut unsynced) = (base.1, base.0, 0);
     for number in numbers(folder)?.into_iter().filter(|number| *number >= base.0) {
         let mut log = Reader::open(&log_of(folder, number))?;
         // What is behind a gap does not follow on what is before it.
@@ -139,6 +139,11 @@ fn apply(folder: &Path, base: (u64, u64), at_ms: u64, to: &Path) -> io::Result<(
                     size = image.len() as u64;
                     file.seek(SeekFrom::Start(u64::from(page.max(1) - 1) * size))?;
                     file.write_all(&image)?;
+                    unsynced += size;
+                    if unsynced >= paced::UNSYNCED {
+                        file.sync_data()?;
+                        unsynced = 0;
+                    }
                 }
                 file.set_len(u64::from(head.pages_after) * size)?;
                 landed = head.at_ms;

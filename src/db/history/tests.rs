@@ -1,11 +1,12 @@
 //! The past of a real file under a seeded load: brought back to any moment it is what was there.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use super::base::Work;
 use super::{Keep, Past, rebuild, windows};
 use crate::clock::HeldClock;
 use crate::config::{Durability, HistorySettings, Limits};
@@ -32,7 +33,8 @@ impl Bench {
         let clock = Arc::new(HeldClock::at(START));
         let mut settings = HistorySettings { every: Duration::ZERO, ..HistorySettings::default() };
         edit(&mut settings);
-        let keep = Keep { settings, clock: Arc::clone(&clock) as Arc<dyn crate::clock::Clock>, grown: None };
+        let keep =
+            Keep { settings, clock: Arc::clone(&clock) as Arc<dyn crate::clock::Clock>, grown: None, beside: None };
         let tenant = TenantId::parse("acme").expect("a name");
         let (template, threads) = (Template::new(Migrations::of_app(Vec::new())), ReaderThreads::start());
         Self { dir, data, tenant, clock, keep, template, threads }
@@ -130,6 +132,69 @@ fn every_second_comes_back() {
         assert_eq!(windows.len(), 1, "seed {seed}: a gap in {windows:?}");
         assert!(bench.dir.path().exists());
     }
+}
+
+/// A large base is made beside the writer, which goes on; none of it is needed for what is kept meanwhile, and a file
+/// that is closed waits for it.
+#[test]
+fn a_large_base_holds_up_nobody() {
+    let mut bench = Bench::new(|_| {});
+    let asked: Arc<Mutex<Vec<Work>>> = Arc::default();
+    let list = Arc::clone(&asked);
+    bench.keep.beside = Some(Arc::new(move || {
+        let list = Arc::clone(&list);
+        Some(Box::new(move |work| list.lock().expect("a list").push(work)))
+    }));
+    let next = || asked.lock().expect("a list").pop();
+    let folder = bench.data.tenant_dir(&bench.tenant).join("history");
+    let count = || super::bases(&folder).expect("read").len();
+    let mut database = bench.open();
+    let fill = "INSERT INTO fill WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c LIMIT 3)
+                SELECT randomblob(1000000) FROM c";
+    write(&mut database, &format!("CREATE TABLE t (n INTEGER); CREATE TABLE fill (b); {fill}"));
+    let first = next().expect("a base is asked for");
+    for second in 1..10 {
+        bench.clock.set(START + second);
+        write(&mut database, "INSERT INTO t VALUES (1); UPDATE fill SET b = randomblob(1000000) WHERE rowid = 1");
+    }
+    assert!(count() == 0 && next().is_none(), "one at a time, and the writer did not wait for it");
+    std::thread::spawn(first).join().expect("made");
+    assert_eq!(count(), 1);
+    bench.clock.set(START + 10);
+    write(&mut database, "INSERT INTO t VALUES (1)");
+    // As much has changed as there is: the next one is due, and under way as the file is closed.
+    let second = next().expect("the next one is asked for");
+    let made = std::thread::spawn(second);
+    drop(database.readers);
+    database.writer.close().expect("closed");
+    made.join().expect("made");
+    assert_eq!(count(), 2);
+
+    // One that is not begun as the file is closed never is; it is made then.
+    let mut database = bench.open();
+    bench.clock.set(START + 11);
+    write(&mut database, &format!("INSERT INTO t VALUES (1); {fill}; UPDATE fill SET b = randomblob(1000000)"));
+    let third = next().expect("asked for");
+    drop(database.readers);
+    database.writer.close().expect("closed");
+    assert_eq!(count(), 3);
+    third();
+    assert_eq!(count(), 3);
+
+    // A file that is let go of without being closed does not wait for it either.
+    let mut database = bench.open();
+    bench.clock.set(START + 12);
+    write(&mut database, &format!("INSERT INTO t VALUES (1); {fill}; UPDATE fill SET b = randomblob(1000000)"));
+    let fourth = next().expect("asked for");
+    drop(database.readers);
+    database.writer.abandon();
+    fourth();
+    let database = bench.open();
+    for second in 0..=12 {
+        assert_eq!(bench.at(START + second), Some((i64::try_from(second).expect("few"), START + second)));
+    }
+    assert_eq!(windows(&bench.data, &bench.tenant).expect("read").len(), 1, "a gap");
+    drop(database);
 }
 
 /// What was written past the history, by another program or while none was kept, is never mixed with it.
