@@ -11,6 +11,7 @@ use serde_json::Value;
 use sse_stream::SseStream;
 
 use super::endpoint::Answer;
+use super::weight::{BIG, aside};
 use crate::error::{Error, ErrorKind, Result};
 
 const JSON: &str = "application/json";
@@ -75,15 +76,19 @@ fn takes(headers: &HeaderMap, wanted: &str) -> bool {
     best.max().is_some_and(|(_, taken)| taken)
 }
 
+/// Whether `answer` is told event by event.
+pub(super) fn is_stream(answer: &Answer) -> bool {
+    let kind = answer.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(EVENTS.as_bytes()))
+}
+
 /// `answer` as its client reads it.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`]: the stream ended before what was asked was answered.
 pub(super) async fn fold(answer: Answer, reads: Reads) -> Result<Answer> {
-    let kind = answer.headers().get(CONTENT_TYPE);
-    let streams = kind.is_some_and(|kind| kind.as_bytes().starts_with(EVENTS.as_bytes()));
     let Reads::Json { list } = reads else { return Ok(answer) };
-    if !streams {
+    if !is_stream(&answer) {
         return Ok(answer);
     }
     let (mut head, body) = answer.into_parts();
@@ -92,7 +97,7 @@ pub(super) async fn fold(answer: Answer, reads: Reads) -> Result<Answer> {
     while let Some(event) = events.next().await {
         let event =
             event.map_err(|error| Error::internal("a stream of ours can't be read").with_source(error.to_string()))?;
-        let Some(data) = event.data.filter(|data| is_answer(data)) else { continue };
+        let Some(data) = event.data.filter(|data| aside(data.len() >= BIG, || is_answer(data))) else { continue };
         answers.push(data.into());
     }
     let json = match (list, answers.pop()) {

@@ -20,7 +20,7 @@ use super::accept::{self, Reads};
 use super::direct::Call;
 use super::handler::TenantHandler;
 use super::sessions::{Batch, Seat, TenantSessions, no_such_session};
-use super::weight::{Scales, Weight};
+use super::weight::{self, Scales, Weight};
 use crate::ask::{Sealing, StateKeys};
 use crate::auth::{Principal, Scope};
 use crate::clock::Clock;
@@ -160,6 +160,11 @@ impl<S: ServerHandler> TenantEndpoint<S> {
         }
     }
 
+    /// `answer`, written as big ones are if it is a stream.
+    fn written(&self, answer: Answer) -> Answer {
+        if accept::is_stream(&answer) { weight::streamed(answer, &self.scales) } else { answer }
+    }
+
     /// The batch that `request` brings, if it does, whose first message takes its place.
     ///
     /// # Errors
@@ -199,7 +204,7 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
                         None => call.alone(handler.tenant(), Arc::clone(&handler), parts, stop).await,
                         Some(seat) => weight.carry(Box::pin(call.in_seat(handler, parts, seat, stop))).await,
                     };
-                    return accept::fold(answer?, reads).await;
+                    return accept::fold(self.written(answer?), reads).await;
                 }
             }
             let ends = (request.method() == Method::DELETE).then(|| session_id(request.headers())).flatten();
@@ -209,7 +214,7 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
             let method = request.method().clone();
             let reads = accept::widen(&method, request.headers_mut(), waits, batch.is_some());
             let serving = weight.carry(Box::pin(self.service.handle(request.map(Full::new))));
-            let mut answer = self.sessions.serving(caller.clone(), batch, serving).await?;
+            let mut answer = self.written(self.sessions.serving(caller.clone(), batch, serving).await?);
             if let (Some(id), true) = (ends, answer.status().is_success()) {
                 self.sessions.delete(&id, &caller).await?;
                 // It is done and not only taken: some clients warn of 202 here.

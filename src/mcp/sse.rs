@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::Answer;
+use super::weight::turn_of;
 
 /// A stream on which nothing is said for so long says that: what is in between takes it for dead otherwise.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -32,7 +33,9 @@ where
             () = stop.cancelled() => None,
             () = sleep(KEEP_ALIVE) => return Some((frame(Bytes::from_static(b":\n\n")), (said, stop))),
         };
-        Some((frame(event(next?)?), (said, stop)))
+        let next = next?;
+        turn_of(next.message.as_deref()).await;
+        Some((frame(event(next)?), (said, stop)))
     });
     let mut answer = Response::new(BodyExt::boxed(StreamBody::new(events)));
     let headers = answer.headers_mut();

@@ -10,6 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::super::subscriptions::{ALL_LISTS, notification};
+use super::super::weight::aside;
 use super::session::Session;
 use super::{Inner, Watch, records};
 use crate::error::Result;
@@ -154,7 +155,8 @@ impl Inner {
         }
         let now = self.clock.unix_seconds();
         let work = sessions.iter().map(|session| (Arc::clone(&session.id), session.take_work(now, true)));
-        let work = Arc::new(work.collect::<Vec<_>>());
+        let big = sessions.iter().any(|session| session.has_much());
+        let work = Arc::new(aside(big, || work.collect::<Vec<_>>()));
         let written = records::rest(&self.tenant, Arc::clone(&work), Arc::clone(&self.shelf), now).await;
         if written.is_err() {
             sessions.iter().zip(&*work).for_each(|(session, (_, work))| session.put_back(work));

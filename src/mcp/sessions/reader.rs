@@ -62,7 +62,7 @@ impl Stream for Reader {
             return Poll::Ready(Some(first));
         }
         let Some((stream, reader)) = this.place else { return Poll::Ready(None) };
-        match this.session.turn(stream, reader, cx.waker()) {
+        match this.session.turn(stream, reader, cx) {
             Turn::Event(id, message) => {
                 let mut said = ServerSseMessage::default();
                 (said.event_id, said.message) = (Some(id), Some(message));

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::super::weight::BIG;
 use super::event_id::EventId;
 use super::events::{Saved, Work};
 use super::reader::lost;
@@ -92,6 +93,11 @@ impl Session {
         let state = self.state();
         let waits = |stream: &Stream| !stream.is_read() && stream.is_unsaved();
         !state.work.forget.is_empty() || state.streams.values().any(waits)
+    }
+
+    /// Whether writing down all that it holds takes long.
+    pub(super) fn has_much(&self) -> bool {
+        self.state().bytes >= BIG
     }
 
     /// Lets go of what is old or too much.

@@ -6,7 +6,7 @@
 use std::iter::once;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use rmcp::model::{
@@ -16,10 +16,12 @@ use rmcp::transport::streamable_http_server::SessionId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 
+use super::super::weight::{aside, is_big, poll_turn};
 use super::batch::{self, Rest, follow, question};
 use super::event_id::{EventId, new_mark, stream_name};
 use super::events::Shelf;
 use super::reader::{Reader, Start};
+use super::size::json_bytes;
 use super::state::{STANDALONE, State};
 use super::stream::{Stream, Turn};
 use crate::auth::Principal;
@@ -284,12 +286,15 @@ impl Session {
     }
 
     /// The next event of a reader.
-    pub(super) fn turn(self: &Arc<Self>, number: u64, reader: u64, waker: &Waker) -> Turn {
+    pub(super) fn turn(self: &Arc<Self>, number: u64, reader: u64, context: &mut Context<'_>) -> Turn {
         let mut state = self.state();
         let over = state.inbox.is_none();
         let State { streams, work, .. } = &mut *state;
         let Some(stream) = streams.get_mut(&number) else { return Turn::End };
-        match stream.turn(reader, waker) {
+        if poll_turn(stream.next_bytes(reader), context).is_pending() {
+            return Turn::Wait;
+        }
+        match stream.turn(reader, context.waker()) {
             Turn::Event(id, message) => {
                 if let Some(event) = stream.events.iter_mut().find(|event| event.id == id)
                     && std::mem::take(&mut event.stored)
@@ -329,12 +334,13 @@ impl Session {
 
     /// Puts a message of the handler where its reader is. `false` if it is over.
     pub(super) fn route(self: &Arc<Self>, message: ServerJsonRpcMessage) -> bool {
+        let bytes = aside(is_big(&message), || json_bytes(&message));
         let (wakers, unsaved) = {
             let mut state = self.state();
             if state.inbox.is_none() {
                 return false;
             }
-            let routed = state.route(message);
+            let routed = state.route(message, bytes);
             state.prune(self.most_events, self.most_bytes, false);
             routed
         };

@@ -14,7 +14,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 
 use super::events::Work;
-use super::size::json_bytes;
 use super::stream::Stream;
 
 /// The number of the stream that GETs read.
@@ -152,8 +151,8 @@ impl State {
         self.streams.get_mut(&number).map(|stream| stream.finish(Instant::now())).unwrap_or_default()
     }
 
-    /// Puts a message of the handler where its reader is.
-    pub(super) fn route(&mut self, message: ServerJsonRpcMessage) -> (Vec<Waker>, bool) {
+    /// Puts a message of the handler, of `bytes` as JSON, where its reader is.
+    pub(super) fn route(&mut self, message: ServerJsonRpcMessage, bytes: usize) -> (Vec<Waker>, bool) {
         let nothing = || (Vec::new(), false);
         let (number, last) = match &message {
             ServerJsonRpcMessage::Response(answer) => {
@@ -205,7 +204,6 @@ impl State {
         // A log line that nobody reads is no reason to write.
         let logged = matches!(&message, ServerJsonRpcMessage::Notification(told)
             if matches!(told.notification, ServerNotification::LoggingMessageNotification(_)));
-        let bytes = json_bytes(&message);
         let Some(stream) = self.streams.get_mut(&number) else { return nothing() };
         let mut wakers: Vec<Waker> = stream.say(message, bytes).into_iter().collect();
         let unsaved = !logged && !stream.is_read();

@@ -129,6 +129,13 @@ impl Stream {
         self.events.iter().any(|event| !event.told && says(event))
     }
 
+    /// The size of the next event for `reader`, in bytes; 0 if there is none.
+    pub(super) fn next_bytes(&self, reader: u64) -> usize {
+        let first = self.readers.front().is_some_and(|(front, _)| *front == reader);
+        let next = self.events.iter().find(|event| !event.told);
+        next.filter(|_| first).map_or(0, |event| event.bytes)
+    }
+
     /// The next event for `reader`. The event's place is `told` from then on.
     pub(super) fn turn(&mut self, reader: u64, waker: &Waker) -> Turn {
         let first = self.readers.front().is_some_and(|(front, _)| *front == reader);
