@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
+use super::known::Known;
 use crate::error::{ErrorKind, Result};
 
 /// Tables of the host. SQLite's own begin with `sqlite_`.
@@ -27,8 +28,9 @@ const PRAGMAS: &[&str] = &[
     "data_version",
     "quick_check",
 ];
-/// PRAGMAs that tell, and are let through only if they do not set: R-tree asks.
-const PRAGMAS_ASKED: &[&str] = &["page_size"];
+/// PRAGMAs that tell, and are let through only if they do not set: R-tree asks, and what is kept of
+/// the schema.
+const PRAGMAS_ASKED: &[&str] = &["page_size", "schema_version"];
 /// Functions that reach outside, or that one call can keep busy for many seconds past any deadline.
 const FUNCTIONS_DENIED: &[(&str, &str)] = &[
     ("load_extension", "load_extension is not available: SQLite has what is built in, and nothing else is loaded"),
@@ -65,6 +67,7 @@ struct State {
     created: AtomicBool,
     defined: AtomicBool,
     refused: Mutex<Option<&'static str>>,
+    known: Known,
 }
 
 impl Authorizer {
@@ -76,6 +79,7 @@ impl Authorizer {
             created: false.into(),
             defined: false.into(),
             refused: Mutex::default(),
+            known: Known::default(),
         };
         let authorizer = Self(Arc::new(state));
         let seen = authorizer.clone();
@@ -95,7 +99,7 @@ impl Authorizer {
         self.0.mode.store(mode as u8, Ordering::Relaxed);
         let result = {
             let _reset = Reset(&self.0);
-            work()
+            self.0.known.during(work)
         };
         match result {
             Err(error) if error.kind() == ErrorKind::Forbidden => Err(match *self.refused() {
@@ -134,14 +138,20 @@ impl Authorizer {
         self.0.defined.swap(false, Ordering::Relaxed)
     }
 
+    /// The schema became another with no statement that says so.
+    pub(super) fn schema_replaced(&self) {
+        self.0.known.schema_changes();
+    }
+
     fn refused(&self) -> std::sync::MutexGuard<'_, Option<&'static str>> {
         self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn decide(&self, context: &AuthContext<'_>) -> Authorization {
         let mode = self.0.mode.load(Ordering::Relaxed);
-        if mode != Mode::Host as u8 && defines(&context.action) {
-            self.0.defined.store(true, Ordering::Relaxed);
+        if defines(&context.action) {
+            self.0.known.schema_changes();
+            self.0.defined.fetch_or(mode != Mode::Host as u8, Ordering::Relaxed);
         }
         let verdict = if mode == Mode::Host as u8 {
             Ok(())

@@ -17,6 +17,7 @@ mod fleet;
 mod functions;
 mod group;
 mod history;
+mod known;
 mod layout;
 mod limits;
 mod look;
@@ -45,6 +46,7 @@ pub(crate) use history::{
     Beside, Choice, Errand, Hole, Keep, Landing, Past, Piece, PieceKind, Rebuilt, Remains, Shipped, Window,
     let_go_elsewhere, rebuild, windows,
 };
+pub(crate) use known::searched;
 pub(crate) use layout::DataDir;
 pub(crate) use look::look_into;
 pub(crate) use memory::{held as held_memory, share as share_memory};
@@ -54,7 +56,8 @@ pub(crate) use open::{Database, FileSettings, open_catalog, open_catalog_copy, o
 pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
 pub(crate) use remove::{Removed, remove_tenant, sizes};
-pub(crate) use search::{Searched, check_terms};
+use search::Searched;
+pub(crate) use search::check_terms;
 pub(crate) use template::Template;
 pub(crate) use unfold::check_statement;
 pub(crate) use watch::{Caller, Waiting, Watch};

@@ -56,15 +56,15 @@ pub(crate) struct Searched {
 }
 
 impl Searched {
-    /// Those that `conn` sees.
+    pub(super) const LISTED: &str = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND rootpage = 0 \
+         AND sql LIKE '%fts%' AND name NOT LIKE '\\_fh\\_%' ESCAPE '\\'";
+
+    /// Those that `conn` sees, read anew.
     ///
     /// # Errors
     /// What SQLite says.
     pub(crate) fn of(conn: &Connection) -> Result<Self> {
-        let mut listed = conn.prepare_cached(
-            "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND rootpage = 0 AND sql LIKE '%fts%' \
-             AND name NOT LIKE '\\_fh\\_%' ESCAPE '\\'",
-        )?;
+        let mut listed = conn.prepare_cached(Self::LISTED)?;
         let mut rows = listed.query([])?;
         let mut searched = Self::default();
         while let Some(row) = rows.next()? {

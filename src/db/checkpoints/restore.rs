@@ -91,6 +91,7 @@ impl Prepared {
         done.map_err(|error| limits::name_bound(error, &writer.limits))?;
         writer.conn.flush_prepared_statement_cache();
         writer.before.set(None);
+        writer.guards.authorizer.schema_replaced();
         // The log holds the whole file now.
         writer.empty_log();
         Ok(())

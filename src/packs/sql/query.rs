@@ -13,7 +13,7 @@ use super::params::Params;
 use super::place::{Place, last_of, rest_of, rowid_column};
 use super::value::{json_bytes, to_json};
 use crate::config::Limits;
-use crate::db::{Searched, check_statement, check_terms};
+use crate::db::{check_statement, check_terms, searched};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What to read.
@@ -151,7 +151,7 @@ impl Most {
 /// as there are statements, and a stack that overflows ends every tenant's process.
 pub(super) fn only_statement<'conn>(conn: &'conn Connection, sql: &str, params: &Params) -> Result<Statement<'conn>> {
     check_statement(sql)?;
-    if Searched::of(conn)?.check(sql)? {
+    if searched(conn)?.check(sql)? {
         params.texts().try_for_each(|text| check_terms(&text))?;
     }
     let mut batch = Batch::new(conn, sql);
