@@ -38,6 +38,11 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
+/// `duration` in whole milliseconds; one that is longer than can be counted is as long as can be.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The last moment that is told of, in milliseconds since 1970: of the year 9999.
 pub(crate) const LAST_MS: u64 = 253_402_300_799_999;
 

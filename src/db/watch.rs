@@ -10,6 +10,7 @@ use std::time::Instant;
 use rusqlite::Connection;
 
 use super::{memory, pause};
+use crate::clock::millis;
 use crate::config::Limits;
 use crate::error::{ErrorKind, Result};
 
@@ -81,7 +82,7 @@ impl Watch {
         *self.caller() = Caller::default();
         match result {
             Err(error) if over && error.kind() == ErrorKind::Limit && error.bound().is_none() => {
-                let millis = u64::try_from(within.as_millis()).unwrap_or(NEVER);
+                let millis = millis(within);
                 let said = format!(
                     "stopped after {millis} ms, nothing was changed: \
                      make it cheaper (an index, a LIMIT, a smaller range) and call again"

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Admin;
 use crate::archive::Archive;
 use crate::catalog::{Catalog, TenantState};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::error::{Error, Result};
 use crate::id::TenantId;
 use crate::random;
@@ -187,10 +187,6 @@ impl Shipper {
 fn spread(wait_ms: u64) -> u64 {
     let chance = random::bytes::<1>().map_or(128, |drawn| u64::from(drawn[0]));
     wait_ms * 3 / 4 + wait_ms * chance / 510
-}
-
-fn millis(wait: Duration) -> u64 {
-    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What stopping waits for.

@@ -25,6 +25,7 @@ use super::guard::{Guard, Place};
 use super::request_id::RequestId;
 use super::request_log::Line;
 use super::respond::{panicked, refuse, turned_away};
+use crate::clock::millis;
 use crate::config::{AddressBlock, Settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::{Metrics, Traces};
@@ -81,7 +82,7 @@ impl Door {
         })?;
         let _counted = self.metrics.answering();
         timeout(self.answer_deadline, answer).await.map_err(|_| {
-            let millis = u64::try_from(self.answer_deadline.as_millis()).unwrap_or(u64::MAX);
+            let millis = millis(self.answer_deadline);
             let message = format!("no answer within {millis} ms: what was asked may or may not have been done");
             Error::new(ErrorKind::Unavailable, message).with_bound("answer_deadline", millis)
         })

@@ -24,6 +24,7 @@ use super::respond::{is_json, no_such_method, no_such_path, said_again, wrong_ty
 use super::scope::Wanted;
 use super::trace::Traced;
 use super::until::Until;
+use crate::clock::millis;
 use crate::config::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mcp::waits_for_news;
@@ -170,7 +171,7 @@ async fn collect(headers: &http::HeaderMap, body: Body, limits: &Limits) -> Resu
 }
 
 fn late(bound: &'static str, within: Duration) -> Error {
-    let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    let millis = millis(within);
     Error::limit(bound, millis, format!("the body did not arrive in time: {millis} ms ({bound})"))
 }
 

@@ -8,6 +8,7 @@ use rmcp::ErrorData;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock};
 use serde_json::{Map, Value};
 
+use crate::clock::millis;
 use crate::config::Arguments;
 use crate::store::call::Call;
 use crate::tenant::{Handle, Tenant};
@@ -30,7 +31,7 @@ pub(super) fn begin(tenant: &Handle, caller: &Tenant, parts: Option<&Parts>, req
     let header = |name: &str| parts.and_then(|parts| parts.headers.get(name)?.to_str().ok());
     let since = tenant.clock().now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let call = Call {
-        at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        at_ms: millis(since),
         request_id: header("x-request-id").unwrap_or_default().to_owned(),
         subject: caller.principal().subject().to_owned(),
         tool: cut(request.name.to_string(), TOOL_BYTES),

@@ -29,7 +29,9 @@ pub(crate) struct Metrics {
     request_seconds: Histogram,
     refused: Family<OfRefusal, Counter>,
     spans: Family<OfSpan, Counter>,
-    gauges: Gauges,
+    levels: [Gauge; LEVELS.len()],
+    in_flight: Gauge,
+    elsewhere_lag: Gauge<f64, AtomicU64>,
     sent_elsewhere: Counter,
     failed_elsewhere: Counter,
     tenant_requests: Family<OfTenant, Counter>,
@@ -38,21 +40,22 @@ pub(crate) struct Metrics {
     tenant_queue_seconds: Family<OfTenant, Counter<f64, AtomicU64>>,
 }
 
-#[derive(Debug, Default)]
-struct Gauges {
-    tenants: Gauge,
-    tenants_open: Gauge,
-    tenants_open_max: Gauge,
-    threads: Gauge,
-    fast_waiting: Gauge,
-    background_waiting: Gauge,
-    stuck: Gauge,
-    in_flight: Gauge,
-    resident_memory: Gauge,
-    open_files: Gauge,
-    elsewhere_waiting: Gauge,
-    elsewhere_lag: Gauge<f64, AtomicU64>,
-}
+/// Reads one level.
+type Read = fn(&Levels) -> u64;
+
+/// What is read when somebody asks: its name, what it is, its unit, and where it is read.
+const LEVELS: [(&str, &str, Option<Unit>, Read); 10] = [
+    ("tenants", "Tenants in the catalog", None, |levels| levels.tenants),
+    ("tenants_open", "Tenants whose file is open", None, |levels| levels.tenants_open),
+    ("tenants_open_max", "Tenants that may be open at once", None, |levels| levels.tenants_open_max),
+    ("sql_threads", "Threads for SQL", None, |levels| levels.threads),
+    ("sql_fast_waiting", "Jobs that wait for the fast lane", None, |levels| levels.fast_waiting),
+    ("sql_background_waiting", "Jobs that wait in the background", None, |levels| levels.background_waiting),
+    ("sql_stuck", "Statements in one step for a second or more", None, |levels| levels.stuck),
+    ("open_files", "File descriptors of the process", None, |_| files()),
+    ("resident_memory", "Memory of the process", Some(Unit::Bytes), |_| memory()),
+    ("history_remote_waiting", "Tenants whose past is not all in the storage", None, |levels| levels.elsewhere_waiting),
+];
 
 /// What is read when somebody asks, and not counted as it happens.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,7 +163,6 @@ impl Default for Metrics {
             // There from the beginning: an alert on what was never lost has a 0 to look at.
             let _ = spans.get_or_create(&OfSpan { outcome: end.word() });
         }
-        let gauges = Gauges::default();
         let mut registry = Registry::with_prefix("freehold");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program", build);
@@ -169,30 +171,19 @@ impl Default for Metrics {
         registry.register_with_unit("http_request_duration", said, Unit::Seconds, request_seconds.clone());
         registry.register("refusals", "Requests that were refused, by the bound or the reason", refused.clone());
         registry.register("trace_spans", "Spans of traces, by what became of them", spans.clone());
-        for (name, said, gauge) in [
-            ("tenants", "Tenants in the catalog", &gauges.tenants),
-            ("tenants_open", "Tenants whose file is open", &gauges.tenants_open),
-            ("tenants_open_max", "Tenants that may be open at once", &gauges.tenants_open_max),
-            ("sql_threads", "Threads for SQL", &gauges.threads),
-            ("sql_fast_waiting", "Jobs that wait for the fast lane", &gauges.fast_waiting),
-            ("sql_background_waiting", "Jobs that wait in the background", &gauges.background_waiting),
-            ("sql_stuck", "Statements in one step for a second or more", &gauges.stuck),
-            ("http_requests_in_flight", "Requests that are being answered", &gauges.in_flight),
-            ("open_files", "File descriptors of the process", &gauges.open_files),
-        ] {
-            registry.register(name, said, gauge.clone());
-        }
-        registry.register_with_unit(
-            "resident_memory",
-            "Memory of the process",
-            Unit::Bytes,
-            gauges.resident_memory.clone(),
-        );
+        let levels = LEVELS.map(|(name, said, unit, _)| {
+            let gauge = Gauge::default();
+            match unit {
+                Some(unit) => registry.register_with_unit(name, said, unit, gauge.clone()),
+                None => registry.register(name, said, gauge.clone()),
+            }
+            gauge
+        });
+        let (in_flight, elsewhere_lag) = (Gauge::default(), Gauge::<f64, AtomicU64>::default());
+        registry.register("http_requests_in_flight", "Requests that are being answered", in_flight.clone());
         let (sent_elsewhere, failed_elsewhere) = (Counter::default(), Counter::default());
-        let (waiting, lag) = (gauges.elsewhere_waiting.clone(), gauges.elsewhere_lag.clone());
-        registry.register("history_remote_waiting", "Tenants whose past is not all in the storage", waiting);
         let said = "How long the oldest change waits that is not in the storage";
-        registry.register_with_unit("history_remote_lag", said, Unit::Seconds, lag);
+        registry.register_with_unit("history_remote_lag", said, Unit::Seconds, elsewhere_lag.clone());
         let said = "Bytes of tenants' past sent to the storage";
         registry.register_with_unit("history_remote_sent", said, Unit::Bytes, sent_elsewhere.clone());
         let said = "Tries to send that failed";
@@ -214,7 +205,9 @@ impl Default for Metrics {
             request_seconds,
             refused,
             spans,
-            gauges,
+            levels,
+            in_flight,
+            elsewhere_lag,
             sent_elsewhere,
             failed_elsewhere,
             tenant_requests,
@@ -240,8 +233,8 @@ impl Metrics {
 
     /// One more request is being answered, for as long as this is held.
     pub(crate) fn answering(&self) -> Answering {
-        self.gauges.in_flight.inc();
-        Answering(self.gauges.in_flight.clone())
+        self.in_flight.inc();
+        Answering(self.in_flight.clone())
     }
 
     /// One refusal; `reason` is one of the program's own words.
@@ -287,25 +280,9 @@ impl Metrics {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal): it can't be written.
     pub(crate) fn told(&self, levels: Levels) -> Result<String> {
-        let set = |gauge: &Gauge, to: u64| {
-            gauge.set(i64::try_from(to).unwrap_or(i64::MAX));
-        };
-        self.gauges.elsewhere_lag.set(levels.elsewhere_lag);
-        let Gauges { tenants, tenants_open, tenants_open_max, threads, fast_waiting, .. } = &self.gauges;
-        let Gauges { background_waiting, stuck, resident_memory, open_files, elsewhere_waiting, .. } = &self.gauges;
-        for (gauge, to) in [
-            (tenants, levels.tenants),
-            (tenants_open, levels.tenants_open),
-            (tenants_open_max, levels.tenants_open_max),
-            (threads, levels.threads),
-            (fast_waiting, levels.fast_waiting),
-            (background_waiting, levels.background_waiting),
-            (stuck, levels.stuck),
-            (elsewhere_waiting, levels.elsewhere_waiting),
-            (resident_memory, memory()),
-            (open_files, files()),
-        ] {
-            set(gauge, to);
+        self.elsewhere_lag.set(levels.elsewhere_lag);
+        for (gauge, (.., read)) in self.levels.iter().zip(LEVELS) {
+            gauge.set(i64::try_from(read(&levels)).unwrap_or(i64::MAX));
         }
         let mut text = String::new();
         let failed = |error| Error::internal("the metrics can't be written").with_source(error);

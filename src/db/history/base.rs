@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 use super::past::Past;
 use super::{Keep, base_of, bases, log_of, numbers};
+use crate::clock::millis;
 use crate::db::checkpoints::open_source;
 use crate::db::open::make_private;
 use crate::db::{paced, pause};
@@ -113,7 +114,7 @@ impl Base {
     /// answer fills no disk.
     fn let_go(&self) -> io::Result<()> {
         let (settings, folder) = (&self.keep.settings, &self.folder);
-        let oldest = self.at_ms.saturating_sub(u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX));
+        let oldest = self.at_ms.saturating_sub(millis(settings.keep));
         loop {
             let bases = bases(folder)?;
             let [first, second, ..] = &bases[..] else { return Ok(()) };

@@ -11,6 +11,7 @@ use super::past::chain;
 use super::piece::{Piece, PieceKind};
 use super::rebuild::{Rebuilt, Window, rebuild_in};
 use super::{base_of, log_of, unusable};
+use crate::clock::millis;
 use crate::config::HistorySettings;
 use crate::db::{Staged, StagedFolder, pause};
 use crate::error::{Error, ErrorKind, Result};
@@ -171,7 +172,7 @@ pub(crate) fn let_go(remains: &Remains, now_ms: u64, settings: &HistorySettings)
         all.extend(pieces.iter().map(|(piece, bytes)| (lineage.as_str(), *piece, *bytes)));
     }
     all.sort_unstable();
-    let oldest = now_ms.saturating_sub(u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX));
+    let oldest = now_ms.saturating_sub(millis(settings.keep));
     let mut gone = Vec::new();
     loop {
         let is_base = |one: &&(&str, Piece, u64)| matches!(one.1.kind, PieceKind::Base { .. });

@@ -94,7 +94,7 @@ impl Query {
                 let gone =
                     || Error::invalid("the table has changed since this cursor was given: begin again without it");
                 let rest = rest_of(&self.sql, &columns, column, ascending, last).ok_or_else(gone)?;
-                statement = only_statement(conn, &rest, &self.params).map_err(|error| gone().with_source(error))?;
+                statement = only(conn, &rest).map_err(|error| gone().with_source(error))?;
                 0
             }
         };
@@ -111,8 +111,7 @@ impl Query {
             // Before the first page nothing is known; on a further one it was looked for.
             Place::Skip(0) if more => rowid_column(conn, &self.sql, &columns).filter(|(column, ascending)| {
                 // What stands behind the statement, a comment say, may keep it from being a part of another.
-                rest_of(&self.sql, &columns, *column, *ascending, 0)
-                    .is_some_and(|rest| only_statement(conn, &rest, &self.params).is_ok())
+                rest_of(&self.sql, &columns, *column, *ascending, 0).is_some_and(|rest| only(conn, &rest).is_ok())
             }),
             Place::Skip(_) => None,
         };
@@ -147,13 +146,19 @@ impl Most {
     }
 }
 
-/// The one statement in `sql`. Not `Connection::prepare`: it looks for a second one by calling itself, as deep
-/// as there are statements, and a stack that overflows ends every tenant's process.
+/// The one statement in `sql`, which an agent wrote.
 pub(super) fn only_statement<'conn>(conn: &'conn Connection, sql: &str, params: &Params) -> Result<Statement<'conn>> {
     check_statement(sql)?;
     if searched(conn)?.check(sql)? {
         params.texts().try_for_each(|text| check_terms(&text))?;
     }
+    only(conn, sql)
+}
+
+/// The one statement in `sql`, which was looked at before, or is made of one that was. Not `Connection::prepare`: it
+/// looks for a second one by calling itself, as deep as there are statements, and a stack that overflows ends every
+/// tenant's process.
+fn only<'conn>(conn: &'conn Connection, sql: &str) -> Result<Statement<'conn>> {
     let mut batch = Batch::new(conn, sql);
     let only = batch.next()?.ok_or_else(|| Error::invalid("there is no statement in this text"))?;
     if batch.next()?.is_some() {

@@ -8,6 +8,7 @@ use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp, Zoned};
 
+use crate::clock::millis;
 use crate::error::{Error, Result};
 
 /// Further ahead than anyone means: a slip of the pen, not a plan.
@@ -139,9 +140,8 @@ fn unclear(error: jiff::Error) -> Error {
 }
 
 fn too_often(shortest: Duration) -> Error {
-    let millis = u64::try_from(shortest.as_millis()).unwrap_or(u64::MAX);
     let said = format!("an interval is at least {}: choose a longer one", humantime::format_duration(shortest));
-    Error::limit("reminder_interval", millis, said)
+    Error::limit("reminder_interval", millis(shortest), said)
 }
 
 #[cfg(test)]
