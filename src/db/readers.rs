@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
 
@@ -97,6 +98,8 @@ fn pool(path: &Path, limits: &Limits, threads: &ReaderThreads) -> Pool<SqliteCon
         move |conn| {
             settle(conn)?;
             conn.pragma_update(None, "query_only", true)?;
+            // Only the writer copies the log back, for it keeps the past: a reader may be the last to close.
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             conn.set_prepared_statement_cache_capacity(16);
             bounds::restrict(conn, value_bytes)
         },

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, setpriority_process};
+use rustix::process::{Pid, getpriority_process, setpriority_process};
 use rustix::thread::gettid;
 
 use super::credit::Credit;
@@ -13,9 +13,9 @@ use super::lanes::{Job, Lane};
 
 /// The least that a thread can be given of a core that others want: for a step that nothing can interrupt.
 const LOWEST: i32 = 19;
-/// What a thread of the background is given: a tenth of what others get who want the same core. The system lets a
-/// thread that wakes up take the place of such a one at once, and not at the end of its slice of milliseconds.
-const LOW: i32 = 10;
+/// By how much less a thread of the background is given: a tenth of what others get who want the same core. The system
+/// lets a thread that wakes up take the place of such a one at once, and not at the end of its slice of milliseconds.
+const LOWER: i32 = 10;
 /// In `seen`: the thread computes nothing.
 const RESTS: u64 = u64::MAX;
 
@@ -116,7 +116,8 @@ impl Seat {
     /// Makes it a thread of the background, if the system has it so.
     pub(super) fn join_background(&self) {
         if !self.is_low() {
-            self.low.store(self.give_way(LOW), Ordering::Relaxed);
+            let usual = getpriority_process(Some(self.id)).unwrap_or(0);
+            self.low.store(self.give_way((usual + LOWER).min(LOWEST)), Ordering::Relaxed);
         }
     }
 
