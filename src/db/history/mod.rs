@@ -19,6 +19,7 @@ mod wal;
 
 use std::fmt;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -90,9 +91,10 @@ pub(crate) struct History {
     base_at: Instant,
     /// The base that is made at present.
     making: Option<Making>,
-    shipped_at: Instant,
-    /// Something was committed since.
-    pending: bool,
+    /// When what was committed is kept at the latest, if something was.
+    due_at: Option<Instant>,
+    /// How long a commit waits for that.
+    wait: Duration,
     /// `closed` tells of the file as it is.
     closed: bool,
     /// It was told that it can't be kept at present.
@@ -103,6 +105,7 @@ impl History {
     /// Takes up the past of `file`, which is open and whose log has not been copied back since. What a crash left
     /// in the log is kept first.
     pub(super) fn open(keep: &Keep, file: &Path, wal: &Path) -> Self {
+        let wait = wait_of(file, keep.settings.every);
         let mut own = Self {
             keep: keep.clone(),
             folder: file.with_file_name("history"),
@@ -114,9 +117,9 @@ impl History {
             based: false,
             base_at: Instant::now(),
             making: None,
-            shipped_at: Instant::now(),
             // The migrations of its opening.
-            pending: true,
+            due_at: Some(Instant::now() + wait),
+            wait,
             closed: false,
             told: false,
         };
@@ -177,12 +180,12 @@ impl History {
 
     /// Something was committed.
     pub(super) fn committed(&mut self) {
-        self.pending = true;
+        self.due_at.get_or_insert_with(|| Instant::now() + self.wait);
     }
 
     /// When what was committed is to be kept at the latest, if something was.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.pending.then(|| self.keep.settings.every.saturating_sub(self.shipped_at.elapsed()))
+        self.due_at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Keeps what was committed, if it is time. `conn` is the file's writer, with no transaction open.
@@ -194,12 +197,11 @@ impl History {
 
     /// Keeps what was committed: before a checkpoint, for then SQLite may write over it.
     pub(super) fn ship(&mut self, conn: &Connection) {
-        if !self.pending {
-            return;
+        if self.due_at.is_some() {
+            let shipped = pause::on_disk(|| self.ship_now());
+            let shipped = shipped.and_then(|()| self.base_if_due(conn, false));
+            self.note(shipped);
         }
-        let shipped = pause::on_disk(|| self.ship_now());
-        let shipped = shipped.and_then(|()| self.base_if_due(conn, false));
-        self.note(shipped);
     }
 
     /// What is kept so far is on the disk: before a checkpoint.
@@ -232,7 +234,7 @@ impl History {
     }
 
     fn ship_now(&mut self) -> io::Result<()> {
-        (self.pending, self.shipped_at) = (false, Instant::now());
+        self.due_at = None;
         if self.log.is_none() {
             if wal::salts(&self.wal)?.is_none() {
                 return Ok(());
@@ -320,6 +322,15 @@ impl History {
             self.told = false;
         }
     }
+}
+
+/// How long what is committed to `file` waits: at most `every`, and not the same for all, or tenants that began together
+/// would have the disk sync the whole copies of all of them at once.
+fn wait_of(file: &Path, every: Duration) -> Duration {
+    let mut hash = DefaultHasher::new();
+    file.hash(&mut hash);
+    let quarters = every / 4;
+    quarters + (every - quarters) / 1_000 * u32::try_from(hash.finish() % 1_000).unwrap_or(0)
 }
 
 /// How far the log was read before the last of the files `all`, which has nothing in it.
