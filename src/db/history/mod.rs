@@ -19,7 +19,7 @@ mod wal;
 
 use std::fmt;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -327,10 +327,9 @@ impl History {
 /// How long what is committed to `file` waits: at most `every`, and not the same for all, or tenants that began together
 /// would have the disk sync the whole copies of all of them at once.
 fn wait_of(file: &Path, every: Duration) -> Duration {
-    let mut hash = DefaultHasher::new();
-    file.hash(&mut hash);
-    let quarters = every / 4;
-    quarters + (every - quarters) / 1_000 * u32::try_from(hash.finish() % 1_000).unwrap_or(0)
+    let by_chance = BuildHasherDefault::<DefaultHasher>::default().hash_one(file) % 1_000;
+    let least = every / 4;
+    least + (every - least) / 1_000 * u32::try_from(by_chance).unwrap_or(0)
 }
 
 /// How far the log was read before the last of the files `all`, which has nothing in it.
