@@ -173,6 +173,7 @@ async fn stdio(host: Host, settings: Settings, tenant: Option<TenantId>) -> Resu
     };
     let stop = stop_signal()?;
     let service = Service::start(host, &settings, true)?;
+    service.takes_global_spans();
     match Catalog::open(&super::data_dir(&settings)?)?.create(&tenant, DEFAULT_CLASS, &SystemClock) {
         Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
         _ => {}

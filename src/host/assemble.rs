@@ -250,7 +250,7 @@ impl Service {
 
     /// Serves `tenant` on standard input and output until they end.
     pub(crate) async fn serve_stdio(&self, tenant: &TenantId) -> Result<()> {
-        self.tenants.get(tenant).await?.endpoint.serve_stdio().await
+        self.tenants.get(tenant).await?.endpoint.serve_stdio(self.traces.clone()).await
     }
 
     /// Tells balancers, and a process that waits for the data directory, that this one is about to stop.

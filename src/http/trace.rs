@@ -11,7 +11,7 @@ use super::request_id::RequestId;
 use super::scope::{Wanted, is_batch};
 use super::word::Word;
 use crate::mcp::only_text;
-use crate::telemetry::{Carried, Hold, Opening, Trace, Traces};
+use crate::telemetry::{Carried, Hold, Opening, Trace, Traces, Way};
 use crate::tenant::Handle;
 
 /// A request whose span has perhaps begun. Only where there are traces.
@@ -67,16 +67,18 @@ impl Traced {
         let in_message = Carried { parent: meta.traceparent.text(), state: meta.tracestate.text() };
         let opening = Opening {
             begun: self.begun,
-            http: self.http,
-            http_version: self.version,
+            way: Way::Http {
+                name: self.http,
+                version: self.version,
+                request_id: id.as_str(),
+                in_headers: Carried { parent: self.parent.as_deref(), state: self.state.as_deref() },
+            },
             method: first.and_then(Wanted::method),
             tool: first.and_then(Wanted::tool).filter(|tool| has(tool)),
             id: message_id.as_deref(),
             messages: wanted.len(),
             protocol: self.protocol.as_deref(),
             tenant: tenant.id().as_str(),
-            request_id: id.as_str(),
-            in_headers: Carried { parent: self.parent.as_deref(), state: self.state.as_deref() },
             in_message,
         };
         self.hold = self.traces.begin(&opening);

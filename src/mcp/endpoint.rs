@@ -10,6 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
+use rmcp::transport::IntoTransport;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ServerHandler, ServiceExt};
 use tokio::time::timeout;
@@ -19,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::{self, Reads};
 use super::direct::Call;
 use super::handler::TenantHandler;
+use super::pipe::Traced;
 use super::sessions::{Batch, Seat, TenantSessions, no_such_session};
 use super::weight::{self, Scales, Weight};
 use crate::ask::{Sealing, StateKeys};
@@ -27,6 +29,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::packs::Packs;
 use crate::tasks::TaskBoard;
+use crate::telemetry::Traces;
 use crate::tenant::{Handle, Resident};
 
 type Async<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -66,8 +69,8 @@ pub(crate) trait Endpoint: Send + Sync + 'static {
     /// The scope that a tool needs, if there is one of that name as far as its description is known.
     fn scope_of(&self, tool: &str) -> Option<Scope>;
 
-    /// Serves standard input and output until they end.
-    fn serve_stdio(&self) -> Async<'_, Result<()>>;
+    /// Serves standard input and output until they end, with a span for each request if there are `traces`.
+    fn serve_stdio(&self, traces: Traces) -> Async<'_, Result<()>>;
 
     /// Ends every stream and every task, and lets go of every session. What ends well is told so, if it reads;
     /// what does not read is cut.
@@ -239,11 +242,18 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
         self.handler.scope_of(tool)
     }
 
-    fn serve_stdio(&self) -> Async<'_, Result<()>> {
+    fn serve_stdio(&self, traces: Traces) -> Async<'_, Result<()>> {
         Box::pin(async move {
             let failed = |error| Error::internal("serving standard input failed").with_source(error);
-            let serving = Arc::clone(&self.handler).serve(rmcp::transport::stdio());
-            let service = serving.await.map_err(|error| failed(error.to_string()))?;
+            let (handler, pipe) = (Arc::clone(&self.handler), rmcp::transport::stdio());
+            let serving = if traces.are_on() {
+                let (tools, tenant) = (Arc::clone(&handler), handler.tenant().id().clone());
+                let has = Box::new(move |name: &str| tools.get_tool(name).is_some());
+                handler.serve(Traced::new(pipe.into_transport(), traces, tenant, has)).await
+            } else {
+                handler.serve(pipe).await
+            };
+            let service = serving.map_err(|error| failed(error.to_string()))?;
             service.waiting().await.map_err(|error| failed(error.to_string()))?;
             Ok(())
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use http::request::Parts;
 use rmcp::ErrorData;
-use rmcp::model::{CallToolResponse, ResourcesCapability, ServerCapabilities, ToolsCapability};
+use rmcp::model::{CallToolResponse, Extensions, ResourcesCapability, ServerCapabilities, ToolsCapability};
 use rmcp::service::{RequestContext, RoleServer};
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +27,7 @@ pub(super) struct Guard {
 impl Guard {
     /// That of the call that `context` is of.
     pub(super) fn of(context: &RequestContext<RoleServer>) -> Self {
-        let spent = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Meter>>());
-        let trace = spent.and_then(|spent| spent.trace());
+        let trace = spent(&context.extensions).and_then(|spent| spent.trace());
         Self { ended: context.ct.clone(), hold: trace.map(|trace| Arc::new(trace.hold())) }
     }
 
@@ -56,6 +55,11 @@ impl Guard {
     fn trace(&self) -> Option<&Trace> {
         self.hold.as_deref().map(Hold::trace)
     }
+}
+
+/// The account of the request that `extensions` are of: with HTTP's head, or without it where it came over a pipe.
+pub(super) fn spent(extensions: &Extensions) -> Option<&Arc<Meter>> {
+    extensions.get::<Parts>().map_or_else(|| extensions.get(), |parts| parts.extensions.get())
 }
 
 /// Awaits `call`; a panic in it becomes -32603, and the caller's leaving ends it. While it runs, its trace is the one

@@ -25,7 +25,7 @@ use rmcp::service::{NotificationContext, RequestContext, RoleServer, Subscriptio
 use rmcp::{ErrorData, ServerHandler};
 
 use super::endpoint::EndpointSettings;
-use super::guard::{Guard, guarded, with_host};
+use super::guard::{Guard, guarded, spent, with_host};
 use super::sessions::TenantSessions;
 use super::subscriptions::{Subscriptions, allowed, session_of};
 use super::weight::Weight;
@@ -34,7 +34,7 @@ use crate::ask::{AskSeat, Sealing};
 use crate::auth::{Principal, Scope};
 use crate::packs::Packs;
 use crate::tasks::TaskBoard;
-use crate::tenant::{Handle, Meter, Tenant};
+use crate::tenant::{Handle, Tenant};
 
 /// One tenant's handler; sessions and requests share it.
 pub(super) struct TenantHandler<S> {
@@ -90,7 +90,7 @@ impl<S: ServerHandler> TenantHandler<S> {
     /// Puts the tenant, on the caller's behalf, where the extractor finds it.
     fn bind(&self, context: &mut Cx) -> Result<(), ErrorData> {
         let request = context.extensions.get::<Parts>().map(|parts| &parts.extensions);
-        let spent = request.and_then(|request| request.get::<Arc<Meter>>()).cloned();
+        let spent = spent(&context.extensions).cloned();
         let caller = request.and_then(|request| request.get::<Principal>()).or(self.local.as_ref()).cloned();
         let caller = caller.ok_or_else(|| ErrorData::internal_error("internal error", None))?;
         context.extensions.insert(self.tenant.on_behalf_of(caller)?.on_account_of(spent));

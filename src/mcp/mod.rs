@@ -16,6 +16,7 @@ mod endpoint;
 mod guard;
 mod handler;
 mod journal;
+mod pipe;
 mod refusal;
 mod resources;
 mod sessions;

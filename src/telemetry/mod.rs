@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 pub(crate) use audit::{Audit, append};
 use line::JsonLine;
 pub(crate) use metrics::{Did, Levels, Metrics};
-pub(crate) use traces::{Carried, Hold, Opening, Step, Trace, Traces, Work};
+pub(crate) use traces::{Carried, Hold, Opening, Step, Trace, Traces, Way, Work};
 
 use crate::config::LogFilter;
 

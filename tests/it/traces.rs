@@ -1,10 +1,12 @@
 //! Traces as a collector gets them: each call under its caller's span, with what it waited for, nothing that is
 //! anybody's secret, and nothing at all in a call's way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use freehold::{Host, Ratio, TestHost};
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::support::collector::{Collector, INTERNAL, SERVER, Seen, endpoint};
-use crate::support::process::{Server, call, exchange, must};
+use crate::support::process::{Server, call, exchange, freehold, must, output};
 use crate::support::wire::{Ask, LEGACY, MODERN, Session, rpc};
 use crate::support::{content, plain, refusal, soon, start, until};
 
@@ -436,6 +438,135 @@ async fn the_program_sends_what_it_has_before_it_ends() {
     for span in [listed, called] {
         let line = lines.iter().find(|line| line["request.id"] == span.attributes["request.id"].as_str());
         assert_eq!(line.expect("a line")["trace_id"], span.trace.as_str(), "{log}");
+    }
+}
+
+/// What a client sends down the pipe of the real program, and what it is answered, by the ids of its messages.
+async fn piped(environment: &[(&str, &str)], messages: Vec<Value>) -> BTreeMap<String, Value> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = freehold(&dir.path().join("data"), &["serve", "--transport", "stdio"]);
+    command.envs(environment.iter().copied());
+    let mut input = tempfile::tempfile().expect("a file");
+    for message in messages {
+        writeln!(input, "{message}").expect("written");
+    }
+    input.rewind().expect("a start");
+    command.stdin(Stdio::from(input));
+    // What its answers need it has in hand when its input ends.
+    let done = tokio::task::spawn_blocking(move || output(command)).await.expect("no panic");
+    assert!(done.status.success(), "{done:?}");
+    let lines = String::from_utf8(done.stdout).expect("text");
+    let answers = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    answers.map(|answer| (answer["id"].to_string(), answer)).collect()
+}
+
+/// A request on a pipe, whose id is the number of its trace, in that trace.
+fn line(number: u8, sampled: bool, old: bool, method: &str, params: Value) -> Value {
+    let (traceparent, ..) = parent(number, sampled);
+    let mut meta = json!({ "traceparent": traceparent, "tracestate": "vendor=abc" });
+    if !old {
+        meta["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
+        meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "it", "version": "0" });
+        meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    }
+    let mut params = params;
+    params["_meta"] = meta;
+    json!({ "jsonrpc": "2.0", "id": number, "method": method, "params": params })
+}
+
+/// The real program on a pipe: each request has one span in its caller's trace, ended and sent when the program is.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_on_a_pipe_have_spans_in_both_generations() {
+    const CANARY: &str = "canary-51c7";
+    for old in [false, true] {
+        let collector = Collector::start().await;
+        let address = format!("http://{}", collector.address);
+        let environment = [("FREEHOLD_TRACES__ENDPOINT", address.as_str())];
+        let tool = |number, sampled, name: &str, arguments: Value| {
+            line(number, sampled, old, "tools/call", json!({ "name": name, "arguments": arguments }))
+        };
+        // It ends with its caller's patience, long before the bound of a statement.
+        let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+        let mut messages = vec![
+            tool(41, true, "sql_execute", create()),
+            tool(42, true, "sql_query", json!({ "sql": format!("SELECT {CANARY}") })),
+            line(43, true, old, "resources/read", json!({ "uri": format!("x://{CANARY}") })),
+            tool(44, true, CANARY, json!({})),
+            line(45, true, old, CANARY, json!({})),
+            tool(46, false, "sql_query", json!({ "sql": "SELECT 1" })),
+            tool(47, true, "sql_query", json!({ "sql": endless })),
+            json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 47 } }),
+        ];
+        if old {
+            let client = json!({ "name": "it", "version": "0" });
+            let params = json!({ "protocolVersion": LEGACY[2], "capabilities": {}, "clientInfo": client });
+            messages.insert(0, line(40, true, old, "initialize", params));
+            messages.insert(1, json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        }
+        let answers = piped(&environment, messages).await;
+        // No waiting here: the process has ended.
+        let all = collector.spans();
+        let of = |number: u8| {
+            let (_, trace, caller) = parent(number, true);
+            let spans: Vec<_> = all.iter().filter(|span| span.trace == trace).cloned().collect();
+            let span = request(&spans).clone();
+            assert_eq!((span.parent.as_str(), span.state.as_str()), (caller, "vendor=abc"), "{span:?}");
+            let version = if old { LEGACY[2] } else { MODERN };
+            let id = number.to_string();
+            for (key, value) in [
+                ("network.transport", "pipe"),
+                ("tenant.id", "local"),
+                ("jsonrpc.request.id", &id),
+                ("mcp.protocol.version", version),
+            ] {
+                let told = span.attributes.get(key).map(String::as_str);
+                assert!(told == Some(value) || (number == 40 && told.is_none()), "{key}: {span:?}");
+            }
+            for other in ["http.response.status_code", "network.protocol.name", "request.id"] {
+                assert!(!span.attributes.contains_key(other), "{span:?}");
+            }
+            (spans, span)
+        };
+        let told = |span: &Seen, key: &str| span.attributes.get(key).cloned().unwrap_or_default();
+        content(&answers["41"]);
+        let (spans, span) = of(41);
+        assert_eq!((span.name.as_str(), span.failed), ("tools/call sql_execute", false), "{span:?}");
+        assert_eq!(told(&span, "gen_ai.tool.name"), "sql_execute");
+        assert_eq!(under(&spans, &span), ["queue", "sqlite write", "sqlite commit"], "{spans:?}");
+        // A tool that says no; errors of the handler's, and of what has no handler.
+        refusal(&answers["42"]);
+        let (_, span) = of(42);
+        assert!(span.failed && told(&span, "error.type") == "tool_error", "{span:?}");
+        assert_eq!(told(&span, "freehold.refusal"), "invalid", "{span:?}");
+        for (number, name) in [(43, "resources/read"), (44, "tools/call"), (45, "stdio")] {
+            let (_, span) = of(number);
+            let code = answers[&number.to_string()]["error"]["code"].to_string();
+            assert_eq!((span.name.as_str(), span.failed), (name, true), "{span:?}");
+            assert_eq!((told(&span, "error.type"), told(&span, "rpc.response.status_code")), (code.clone(), code));
+        }
+        assert_eq!(told(&of(45).1, "mcp.method.name"), "_OTHER");
+        // Nobody was answered, and yet it is over.
+        assert!(!answers.contains_key("47"), "{answers:?}");
+        assert_eq!((of(47).1.failed, told(&of(47).1, "error.type")), (true, "cancelled".to_owned()));
+        content(&answers["46"]);
+        let unsampled = parent(46, true).1;
+        assert!(!all.iter().any(|span| span.trace == unsampled), "its caller wants none");
+        if old {
+            assert_eq!((of(40).1.name.as_str(), of(40).1.failed), ("initialize", false));
+        }
+        assert!(!String::from_utf8_lossy(&collector.bytes()).contains(CANARY));
+
+        // Off: whatever else names a collector, and whatever a message carries.
+        let quiet = Collector::start().await;
+        let address = format!("http://{}", quiet.address);
+        let mut messages = vec![tool(48, true, "sql_query", json!({ "sql": "SELECT 1" }))];
+        if old {
+            let client = json!({ "name": "it", "version": "0" });
+            let params = json!({ "protocolVersion": LEGACY[2], "capabilities": {}, "clientInfo": client });
+            messages.insert(0, line(40, true, old, "initialize", params));
+        }
+        content(&piped(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &address)], messages).await["48"]);
+        assert_eq!(quiet.asked(), 0);
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use parent::Carried;
-pub(crate) use request::{Hold, Opening, Step, Trace, Work};
+pub(crate) use request::{Hold, Opening, Step, Trace, Way, Work};
 use send::Sending;
 
 use super::Metrics;
@@ -134,7 +134,7 @@ mod tests {
     use tokio::net::TcpSocket;
 
     use super::super::metrics::{Levels, Metrics};
-    use super::{Carried, Opening, Traces};
+    use super::{Carried, Opening, Traces, Way};
     use crate::clock::SystemClock;
     use crate::config::{CollectorUrl, TracesSettings};
 
@@ -152,16 +152,13 @@ mod tests {
         traces.take_globals();
         let opening = Opening {
             begun: std::time::Instant::now(),
-            http: "POST /mcp",
-            http_version: "1.1",
+            way: Way::Http { name: "POST /mcp", version: "1.1", request_id: "1", in_headers: Carried::default() },
             method: Some("tools/call"),
             tool: Some("add"),
             id: None,
             messages: 1,
             protocol: None,
             tenant: "acme",
-            request_id: "1",
-            in_headers: Carried::default(),
             in_message: Carried::default(),
         };
         let request = traces.begin(&opening).expect("they are on");

@@ -52,10 +52,8 @@ const METHODS: &[&str] = &[
 pub(crate) struct Opening<'a> {
     /// When it came.
     pub begun: Instant,
-    /// What it is called where it brings no message: `GET /mcp`.
-    pub http: &'static str,
-    /// HTTP's version: `1.1`, `2`.
-    pub http_version: &'static str,
+    /// The way that it came.
+    pub way: Way<'a>,
     /// The message's method, as it came.
     pub method: Option<&'a str>,
     /// The tool that it calls, if the server has one of that name.
@@ -68,12 +66,26 @@ pub(crate) struct Opening<'a> {
     pub protocol: Option<&'a str>,
     /// Whose it is.
     pub tenant: &'a str,
-    /// The id of the answer.
-    pub request_id: &'a str,
-    /// What its headers carried.
-    pub in_headers: Carried<'a>,
     /// What the message carried in `_meta` (SEP-414).
     pub in_message: Carried<'a>,
+}
+
+/// How a request came, and what its way adds to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way<'a> {
+    /// Over HTTP.
+    Http {
+        /// What it is called where it brings no message: `GET /mcp`.
+        name: &'static str,
+        /// HTTP's version: `1.1`, `2`.
+        version: &'static str,
+        /// The id of the answer.
+        request_id: &'a str,
+        /// What its headers carried.
+        in_headers: Carried<'a>,
+    },
+    /// Over a pipe, where the message is all.
+    Pipe,
 }
 
 /// What is known of work that no message of MCP asks for, when its span begins.
@@ -161,14 +173,18 @@ impl Trace {
     pub(super) fn begin(tracer: &SdkTracer, now: SystemTime, opening: &Opening<'_>) -> Hold {
         let began = now.checked_sub(opening.begun.elapsed()).unwrap_or(now);
         let method = opening.method.map(|method| METHODS.iter().find(|known| **known == method).copied());
+        let (unnamed, in_headers) = match opening.way {
+            Way::Http { name, in_headers, .. } => (name, in_headers),
+            Way::Pipe => ("stdio", Carried::default()),
+        };
         let name: Cow<'static, str> = match (method, opening.tool) {
             (Some(Some(method)), Some(tool)) => format!("{method} {}", cut(tool)).into(),
             (Some(Some(method)), None) => method.into(),
-            _ => opening.http.into(),
+            _ => unnamed.into(),
         };
         // The message's own place before that of the request that brought it: one may bring many (conventions for MCP,
         // "context propagation"). Where both are told and differ, the other one is linked.
-        let (message, request) = (opening.in_message.span(), opening.in_headers.span());
+        let (message, request) = (opening.in_message.span(), in_headers.span());
         let linked = match (&message, &request) {
             (Some(message), Some(request)) if message != request => Some(request.clone()),
             _ => None,
@@ -269,23 +285,24 @@ impl Trace {
         span.end_with_timestamp(self.at(to));
     }
 
-    /// Says that it failed, and how: `-32602`, `tool_error`, a bound's name. The first word holds.
-    pub(crate) fn failed(&self, how: &str) {
-        if self.0.recording && !self.0.failed.swap(true, Ordering::AcqRel) {
+    /// Says that it failed, and how: `-32602`, `tool_error`, a bound's name. The first word holds: whether it is this one.
+    pub(crate) fn failed(&self, how: &str) -> bool {
+        let first = self.0.recording && !self.0.failed.swap(true, Ordering::AcqRel);
+        if first {
             let span = self.0.context.span();
             span.set_attribute(KeyValue::new("error.type", cut(how)));
             // What an error says may be about a tenant's data.
             span.set_status(Status::error(""));
         }
+        first
     }
 
     /// Says that the answer was a JSON-RPC error of `code`.
     pub(crate) fn error(&self, code: i32) {
         let code = code.to_string();
-        if self.0.recording {
-            self.0.context.span().set_attribute(KeyValue::new("rpc.response.status_code", code.clone()));
+        if self.failed(&code) {
+            self.0.context.span().set_attribute(KeyValue::new("rpc.response.status_code", code));
         }
-        self.failed(&code);
     }
 
     /// Says why a tool refused, in one of the host's own words.
@@ -315,11 +332,9 @@ impl Trace {
 
     /// Says what HTTP's status was.
     pub(crate) fn answered(&self, status: u16) {
-        if self.0.recording {
-            self.0.context.span().set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
-            if status >= 400 {
-                self.failed(&status.to_string());
-            }
+        self.served(status);
+        if status >= 400 {
+            self.failed(&status.to_string());
         }
     }
 
@@ -354,13 +369,16 @@ impl fmt::Debug for Trace {
 
 /// `method`: the one that was sent, if any was, and if it is a known one.
 fn attributes(opening: &Opening<'_>, method: Option<Option<&'static str>>) -> Vec<KeyValue> {
-    let mut told = vec![
-        KeyValue::new("tenant.id", opening.tenant.to_owned()),
-        KeyValue::new("request.id", opening.request_id.to_owned()),
-        KeyValue::new("network.transport", "tcp"),
-        KeyValue::new("network.protocol.name", "http"),
-        KeyValue::new("network.protocol.version", opening.http_version),
-    ];
+    let mut told = vec![KeyValue::new("tenant.id", opening.tenant.to_owned())];
+    match opening.way {
+        Way::Http { version, request_id, .. } => told.extend([
+            KeyValue::new("request.id", request_id.to_owned()),
+            KeyValue::new("network.transport", "tcp"),
+            KeyValue::new("network.protocol.name", "http"),
+            KeyValue::new("network.protocol.version", version),
+        ]),
+        Way::Pipe => told.push(KeyValue::new("network.transport", "pipe")),
+    }
     told.extend(method.map(|method| KeyValue::new("mcp.method.name", method.unwrap_or("_OTHER"))));
     if method == Some(Some("tools/call")) {
         told.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
