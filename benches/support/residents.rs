@@ -68,15 +68,13 @@ pub async fn crowd(tenants: usize) -> Done {
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))
         .and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    // Of the host's four fifths, five files are for each that rests by then; what is left has room for so many in use.
+    let batch = |number: usize| limit.map_or(tenants, |limit| (limit / 5 * 4).saturating_sub(5 * number) / 9).max(20);
+    let mut pause_at = batch(0);
     for number in 0..tenants {
-        let begun = Instant::now();
-        // Five files for each at rest, and of what is left of the host's four fifths a part for those that are not yet.
-        let room = limit.map_or(usize::MAX, |limit| 5 * number + (limit / 5 * 4).saturating_sub(5 * number) / 5 * 3);
-        while number % 50 == 0
-            && std::fs::read_dir("/proc/self/fd")?.count() > room
-            && begun.elapsed() < rests_after * 3
-        {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        if number == pause_at {
+            tokio::time::sleep(rests_after * 5 / 4).await;
+            pause_at += batch(number);
         }
         use_once(&host, &format!("tenant-{number}")).await?;
     }
