@@ -235,7 +235,8 @@ pub(super) fn flags() -> OpenFlags {
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
 }
 
-fn wal_of(path: &Path) -> PathBuf {
+/// Where SQLite has the log of the file `path`.
+pub(super) fn wal_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     name.into()

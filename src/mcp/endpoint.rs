@@ -193,23 +193,22 @@ impl<S: ServerHandler> Endpoint for TenantEndpoint<S> {
         Box::pin(async move {
             let caller = request.extensions().get::<Principal>().cloned();
             let caller = caller.ok_or_else(|| Error::internal("a request without a principal"))?;
-            let short = self.short(&request, &caller);
-            let weight = Weight::on(&self.scales);
-            if !matches!(short, Some((_, None))) {
-                request.extensions_mut().insert(weight.clone());
-            }
-            if let Some((call, seat)) = short {
+            if let Some((call, seat)) = self.short(&request, &caller) {
                 let reads = accept::widen(&Method::POST, request.headers_mut(), false, false);
                 if reads != Reads::Nothing {
-                    let (parts, _) = request.into_parts();
+                    let (mut parts, _) = request.into_parts();
                     let (handler, stop) = (Arc::clone(&self.handler), &self.stop);
                     let answer = match seat {
                         None => call.alone(handler.tenant(), Arc::clone(&handler), parts, stop).await,
-                        Some(seat) => weight.carry(Box::pin(call.in_seat(handler, parts, seat, stop))).await,
+                        Some(seat) => {
+                            let weight = Weight::on(&self.scales, &mut parts.extensions);
+                            weight.carry(Box::pin(call.in_seat(handler, parts, seat, stop))).await
+                        }
                     };
                     return accept::fold(self.written(answer?), reads).await;
                 }
             }
+            let weight = Weight::on(&self.scales, request.extensions_mut());
             let ends = (request.method() == Method::DELETE).then(|| session_id(request.headers())).flatten();
             let waits = waits_for_news(request.method(), request.headers());
             let listens = waits.then(|| self.listening.token());

@@ -5,9 +5,10 @@ use std::time::{Instant, UNIX_EPOCH};
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use rmcp::ErrorData;
-use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock};
+use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult};
 use serde_json::{Map, Value};
 
+use super::weight::text_of;
 use crate::clock::millis;
 use crate::config::Arguments;
 use crate::store::call::Call;
@@ -61,7 +62,7 @@ impl Begun {
             Err(error) => call.outcome = format!("error {}", error.code.0),
             Ok(CallToolResponse::Complete(result)) => {
                 call.outcome = outcome(result);
-                call.bytes_out = result.content.iter().map(size).sum::<usize>() as u64;
+                call.bytes_out = text_of(result) as u64;
                 call.rows = result.structured_content.as_ref().and_then(rows);
             }
             Ok(CallToolResponse::InputRequired(_)) => "asked".clone_into(&mut call.outcome),
@@ -102,10 +103,6 @@ fn outcome(result: &CallToolResult) -> String {
     }
     let why = result.meta.as_ref().and_then(|meta| meta.get("freehold/refusal")?.get("kind")?.as_str());
     why.map_or_else(|| "refused".to_owned(), |why| format!("refused {why}"))
-}
-
-fn size(block: &ContentBlock) -> usize {
-    block.as_text().map_or(0, |text| text.text.len())
 }
 
 /// How many of what the built-in tools tell by the list, or how many rows their statements changed.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::Extensions;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -41,15 +42,18 @@ impl Default for Scales {
 }
 
 /// The place of one request's answer, if that is big. It goes with the request.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Weight {
     scales: Scales,
     place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 impl Weight {
-    pub(super) fn on(scales: &Scales) -> Self {
-        Self { scales: scales.clone(), place: Arc::default() }
+    /// One that goes with the request whose `extensions` these are.
+    pub(super) fn on(scales: &Scales, extensions: &mut Extensions) -> Self {
+        let weight = Self { scales: scales.clone(), place: Arc::default() };
+        extensions.insert(weight.clone());
+        weight
     }
 
     /// That of the request whose `parts` these are, if it needs one.
@@ -114,7 +118,8 @@ pub(super) fn is_big(message: &ServerJsonRpcMessage) -> bool {
     bytes >= BIG
 }
 
-fn text_of(result: &CallToolResult) -> usize {
+/// The length of what `result` says, in bytes.
+pub(super) fn text_of(result: &CallToolResult) -> usize {
     result.content.iter().map(|block: &ContentBlock| block.as_text().map_or(0, |text| text.text.len())).sum()
 }
 

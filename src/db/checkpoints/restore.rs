@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::super::error::is_disk_failure;
-use super::super::open::make_private;
+use super::super::open::{make_private, wal_of};
 use super::super::{Migrations, Writer, limits, paced, pause};
 use super::copy::open_draft;
 use super::{Bookmark, Draft, LABEL, unwritten};
@@ -81,9 +81,7 @@ impl Prepared {
     pub(crate) fn replace(mut self, writer: &mut Writer, before: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
         self.keep_the_present(&writer.file)?;
         before(&self.draft)?;
-        let mut log = writer.file.clone().into_os_string();
-        log.push("-wal");
-        let log = File::open(log).map_err(unwritten)?;
+        let log = File::open(wal_of(&writer.file)).map_err(unwritten)?;
         let done = paced::database(&self.draft, &mut writer.conn, &log, || false);
         if let Err(error) = &done {
             writer.broken |= is_disk_failure(error);

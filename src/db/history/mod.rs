@@ -139,7 +139,7 @@ impl History {
         let all = numbers_in(&names);
         let Some(&last) = all.last() else { return Ok(()) };
         self.number = last;
-        let based = rebuild::is_based(&self.folder)?;
+        let based = rebuild::is_based(&self.folder, &all, &bases_in(&names))?;
         if let Ok(told) = fs::read_to_string(self.folder.join("closed")) {
             if told == state_of(&self.file)? {
                 // In order, and nothing has been kept since: if there is something in SQLite's log, all of it came after.

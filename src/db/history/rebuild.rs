@@ -62,11 +62,10 @@ fn read_windows(folder: &Path) -> io::Result<Vec<Window>> {
     Ok(windows)
 }
 
-/// Whether the last log in `folder` goes on from a base: what is behind a gap wants a new one.
-pub(super) fn is_based(folder: &Path) -> io::Result<bool> {
-    let bases = bases(folder)?;
+/// Whether the last of the `logs` in `folder` goes on from one of its `bases`: what is behind a gap wants a new one.
+pub(super) fn is_based(folder: &Path, logs: &[u64], bases: &[(u64, u64)]) -> io::Result<bool> {
     let mut before = None;
-    for number in numbers(folder)?.into_iter().rev() {
+    for &number in logs.iter().rev() {
         if before.is_some_and(|before| before != number + 1) {
             return Ok(false);
         }

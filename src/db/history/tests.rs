@@ -171,9 +171,13 @@ fn a_large_base_holds_up_nobody() {
     assert_eq!(count(), 2);
 
     // One that is not begun as the file is closed never is; it is made then.
-    let mut database = bench.open();
-    bench.clock.set(START + 11);
-    write(&mut database, &format!("INSERT INTO t VALUES (1); {fill}; UPDATE fill SET b = randomblob(1000000)"));
+    let changed = |second| {
+        let mut database = bench.open();
+        bench.clock.set(START + second);
+        write(&mut database, &format!("INSERT INTO t VALUES (1); {fill}; UPDATE fill SET b = randomblob(1000000)"));
+        database
+    };
+    let database = changed(11);
     let third = next().expect("asked for");
     drop(database.readers);
     database.writer.close().expect("closed");
@@ -182,9 +186,7 @@ fn a_large_base_holds_up_nobody() {
     assert_eq!(count(), 3);
 
     // A file that is let go of without being closed does not wait for it either.
-    let mut database = bench.open();
-    bench.clock.set(START + 12);
-    write(&mut database, &format!("INSERT INTO t VALUES (1); {fill}; UPDATE fill SET b = randomblob(1000000)"));
+    let database = changed(12);
     let fourth = next().expect("asked for");
     drop(database.readers);
     database.writer.abandon();
