@@ -28,6 +28,7 @@ mod paced;
 mod pause;
 mod readers;
 mod remove;
+mod room;
 mod search;
 mod template;
 mod unfold;

@@ -11,7 +11,8 @@ use rusqlite::config::DbConfig;
 use super::erase::take_forgotten;
 use super::error::is_disk_failure;
 use super::history::History;
-use super::open::Guards;
+use super::open::{Guards, wal_of};
+use super::room::Room;
 use super::{FileSettings, Searched, pause};
 use crate::config::Limits;
 use crate::error::{Error, Result};
@@ -46,6 +47,7 @@ pub(crate) struct Writer {
     /// The size of a page with its header in the log, and of all that is in the log.
     frame_bytes: u64,
     log_bytes: u64,
+    room: Room,
     /// The size of the log from which on it is emptied by force: more, where somebody else's reader stood in the way.
     forced_from: u64,
     pub(super) limits: Limits,
@@ -84,6 +86,7 @@ impl Writer {
             gate,
             frame_bytes: page + FRAME_HEADER,
             log_bytes: 0,
+            room: Room::default(),
             forced_from: FORCED_FROM,
             limits,
             before: Cell::default(),
@@ -123,6 +126,7 @@ impl Writer {
         }
         if let Some(pages) = LOG_PAGES.take() {
             self.log_bytes = u64::from(pages) * self.frame_bytes;
+            self.room.make(|| wal_of(&self.file), self.log_bytes, CHECKPOINT_FROM);
         }
         let bytes = self.log_bytes;
         if bytes >= CHECKPOINT_FROM {
@@ -166,6 +170,7 @@ impl Writer {
     /// The log is empty, and everything is in the file.
     fn emptied(&mut self) {
         self.log_bytes = 0;
+        self.room.gone();
         if let Some(history) = &self.history {
             history.settled();
         }
