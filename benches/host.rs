@@ -74,7 +74,7 @@ const LARGE: Size = Size {
     writes: 300,
     threads: &[8, 16, 32, 64],
     residents: 2_000,
-    crowd: 3_000,
+    crowd: 5_000,
     registered: 100_000,
     notes: 100_000,
     export: 200_000_000,

@@ -242,6 +242,12 @@ impl TestHost {
         self.service.tenant(&TenantId::parse(tenant)?).await
     }
 
+    /// How many tenants are open: in use, or idle and not hibernated yet.
+    #[must_use]
+    pub fn open_tenants(&self) -> usize {
+        self.service.open_tenants()
+    }
+
     /// Stops in order: every file is checkpointed and closed.
     pub async fn close(self) {
         self.service.close().await;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold::{Tenant, TestHost};
+use freehold::{Durability, Tenant, TestHost};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -116,9 +116,22 @@ pub async fn through_http(rounds: usize, each: Duration, table: &mut Table) -> D
     Ok(())
 }
 
-/// Past HTTP, what the engine itself holds back.
+/// Past HTTP, what the engine itself holds back. The bound in milliseconds is the executor's: it holds for writes that
+/// wait for no disk. With those that do, the disk of the machine is measured too, which sixteen ask for at once.
 pub async fn inside(rounds: usize, each: Duration, table: &mut Table) -> Done {
+    beside_noise(Durability::Normal, "p99 ≤ 8, ≤ 2 ms", rounds, each, table).await?;
+    beside_noise(Durability::Full, "p99 ≤ 8", rounds, each, table).await
+}
+
+async fn beside_noise(
+    durability: Durability,
+    goal: &'static str,
+    rounds: usize,
+    each: Duration,
+    table: &mut Table,
+) -> Done {
     let host = TestHost::start(counter::host(), |settings| {
+        settings.durability = durability;
         settings.tenants.auto_create = true;
         settings.limits.statement_deadline = Duration::from_secs(1);
     })?;
@@ -149,7 +162,8 @@ pub async fn inside(rounds: usize, each: Duration, table: &mut Table) -> Done {
             making.shutdown().await;
             heard.push(Heard { with, alone });
         }
-        rows(&format!("quiet inside the engine: {what}"), "p99 ≤ 8, ≤ 2 ms", &heard, table);
+        let durable = if durability == Durability::Full { ", durable" } else { "" };
+        rows(&format!("quiet inside the engine{durable}: {what}"), goal, &heard, table);
     }
     host.close().await;
     Ok(())

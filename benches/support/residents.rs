@@ -34,15 +34,7 @@ pub async fn report(tenants: usize) -> Done {
     let awake = each(resident("self")?);
     tokio::time::sleep(idle_after / 4).await;
     let resting = each(resident("self")?);
-    let gone = async || {
-        let none = async {
-            while open_files()? > 0 {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Done::Ok(())
-        };
-        tokio::time::timeout(idle_after * 4, none).await?
-    };
+    let gone = async || within(idle_after * 4, || Ok(host.open_tenants() == 0)).await;
     gone().await?;
     let hibernated = each(resident("self")?);
     for number in 0..tenants {
@@ -60,7 +52,7 @@ pub async fn crowd(tenants: usize) -> Done {
     let rests_after = Duration::from_secs(if tenants > 100 { 10 } else { 1 });
     let host = TestHost::start(counter::host(), |settings| {
         settings.tenants.auto_create = true;
-        settings.tenants.idle_after = rests_after * 10;
+        settings.tenants.idle_after = rests_after * 30;
         settings.tenants.resident_max = tenants;
     })?;
     let limit = std::fs::read_to_string("/proc/self/limits")?;
@@ -68,20 +60,29 @@ pub async fn crowd(tenants: usize) -> Done {
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))
         .and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
-    // Of the host's four fifths, five files are for each that rests by then; what is left has room for so many in use.
-    let batch = |number: usize| limit.map_or(tenants, |limit| (limit / 5 * 4).saturating_sub(5 * number) / 9).max(20);
-    let mut pause_at = batch(0);
+    // The host's four fifths of them have room for so many in use.
+    let batch = limit.map_or(tenants, |limit| limit / 5 * 4 / 9).max(20);
     for number in 0..tenants {
-        if number == pause_at {
-            tokio::time::sleep(rests_after * 5 / 4).await;
-            pause_at += batch(number);
+        if number % batch == 0 {
+            within(rests_after * 5, || Ok(open_files()? == 0)).await?;
         }
         use_once(&host, &format!("tenant-{number}")).await?;
     }
-    tokio::time::sleep(rests_after * 2).await;
-    println!("{} {}", open_files()?, resident("self")?);
+    within(rests_after * 5, || Ok(open_files()? == 0)).await?;
+    println!("{} {}", host.open_tenants(), resident("self")?);
     host.close().await;
     Ok(())
+}
+
+/// Waits until `is_so`, at most for `time`.
+async fn within(time: Duration, is_so: impl Fn() -> Done<bool>) -> Done {
+    let waiting = async {
+        while !is_so()? {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Done::Ok(())
+    };
+    tokio::time::timeout(time, waiting).await?
 }
 
 async fn use_once(host: &TestHost, name: &str) -> Done {
@@ -91,7 +92,7 @@ async fn use_once(host: &TestHost, name: &str) -> Done {
     Ok(())
 }
 
-/// Tenants that this process has open: of each the index of its log, once.
+/// Tenants whose file this process has open: of each the index of its log, once.
 fn open_files() -> Done<usize> {
     let links = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
     Ok(links.filter(|path| path.ends_with("tenant.db-shm")).count())
@@ -132,13 +133,7 @@ pub async fn wake(tenants: usize, rounds: usize, table: &mut Table) -> Done {
     }
     let mut pairs = Vec::new();
     for _ in 0..rounds {
-        let closed = async {
-            while open_files()? > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Done::Ok(())
-        };
-        tokio::time::timeout(Duration::from_secs(60), closed).await??;
+        within(Duration::from_secs(60), || Ok(host.open_tenants() == 0)).await?;
         // They stay open until all are, as the host's do: one that was closed leaves the next its memory.
         let (mut by_hand, mut open) = (Vec::new(), Vec::new());
         for file in files(host.dir())? {

@@ -13,12 +13,14 @@ mod erase;
 mod error;
 #[cfg_attr(not(test), expect(dead_code, reason = "files come in by import and by restore"))]
 mod examine;
+mod file;
 mod fleet;
 mod functions;
 mod group;
 mod history;
 mod known;
 mod layout;
+mod lazy;
 mod limits;
 mod look;
 mod memory;
@@ -41,6 +43,7 @@ pub(crate) use checkpoints::{Checkpoints, Prepared};
 pub(crate) use copy::{Staged, StagedFolder, Staging, take_in};
 pub(crate) use erase::{emptying_log, forgetting, overwriting};
 pub(crate) use examine::Examination;
+pub(crate) use file::Database;
 pub(crate) use fleet::{Expected, Found};
 pub(crate) use group::{Jobs, WriteJob};
 pub(crate) use history::{
@@ -49,11 +52,12 @@ pub(crate) use history::{
 };
 pub(crate) use known::searched;
 pub(crate) use layout::DataDir;
+pub(crate) use lazy::LazyWriter;
 pub(crate) use look::look_into;
 pub(crate) use memory::{held as held_memory, share as share_memory};
 pub use migrate::Migration;
 pub(crate) use migrate::Migrations;
-pub(crate) use open::{Database, FileSettings, open_catalog, open_catalog_copy, open_catalog_with};
+pub(crate) use open::{FileSettings, open_catalog, open_catalog_copy, open_catalog_with};
 pub(crate) use pause::{Pause, install as install_pause};
 pub(crate) use readers::{ReaderThreads, Readers};
 pub(crate) use remove::{Removed, remove_tenant, sizes};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::mem;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +12,9 @@ use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::authorizer::Mode;
+use super::file::TenantFile;
 use super::open::{Guards, flags, settle};
-use super::writer::Gate;
-use super::{Caller, FileSettings, limits as bounds, pause};
-use crate::config::Limits;
+use super::{Caller, limits as bounds, pause};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The one thread that opens readers for all pools: r2d2 would start three for each.
@@ -31,33 +29,27 @@ impl ReaderThreads {
     }
 }
 
-/// A tenant's readers. At most `limits.readers` of them, each opened when it is first needed, but for the first.
+/// A tenant's readers: the connection that came first while nobody writes, and at most `limits.readers` others, each
+/// opened when it is first needed.
 pub(crate) struct Readers {
+    file: Arc<TenantFile>,
     pool: Mutex<Pool<SqliteConnectionManager>>,
-    path: PathBuf,
-    gate: Gate,
-    limits: Limits,
     threads: ReaderThreads,
 }
 
 impl Readers {
-    /// The first is being opened from now on: the file is up to date, and its log is ours to read.
-    pub(super) fn new(path: &Path, gate: Gate, settings: &FileSettings, threads: &ReaderThreads) -> Self {
-        let limits = settings.limits.clone();
-        let pool = pool(path, &limits, threads);
-        // In time for the first read, and in vain for now: reading the schema takes as long as much else of a wake. If it
-        // fails, the read's own try says why.
-        let _ = pool.get_timeout(Duration::ZERO);
-        let pool = Mutex::new(pool);
-        Self { pool, path: path.to_path_buf(), gate, limits, threads: threads.clone() }
+    pub(super) fn new(file: Arc<TenantFile>, threads: &ReaderThreads) -> Self {
+        let pool = Mutex::new(pool(&file, threads));
+        Self { file, pool, threads: threads.clone() }
     }
 
     /// Closes those that nobody reads with, and the others when they come back.
     pub(crate) fn shed(&self) {
-        let fresh = pool(&self.path, &self.limits, &self.threads);
+        let fresh = pool(&self.file, &self.threads);
         let old = mem::replace(&mut *self.pool(), fresh);
         // Not under the lock: the last of a pool closes its files.
         drop(old);
+        self.file.shed();
     }
 
     fn pool(&self) -> MutexGuard<'_, Pool<SqliteConnectionManager>> {
@@ -73,37 +65,54 @@ impl Readers {
         if caller.is_gone() {
             return Err(Error::new(ErrorKind::Busy, "never begun: the caller is gone"));
         }
-        let _open = match self.gate.try_read() {
+        let gate = self.file.gate();
+        let _open = match gate.try_read() {
             Ok(open) => open,
             // The writer empties the log.
-            Err(_) => pause::on_disk(|| self.gate.read()).unwrap_or_else(PoisonError::into_inner),
+            Err(_) => pause::on_disk(|| gate.read()).unwrap_or_else(PoisonError::into_inner),
         };
+        if let Some(mut first) = self.file.lend()? {
+            let (conn, guards) = first.parts().ok_or_else(|| Error::internal("a connection was lent twice"))?;
+            return self.read_with(conn, &guards, mode, caller, work);
+        }
         let pool = self.pool().clone();
         let mut conn = pool.get().map_err(|error| {
             Error::new(ErrorKind::Unavailable, "the tenant's database can't be opened for reading").with_source(error)
         })?;
-        let Guards { watch, authorizer } = guards(&mut conn)?;
-        let tx = conn.transaction()?;
-        let result = watch.limited(&self.limits, caller, || authorizer.during(mode, || work(&tx)));
+        let guards = guards(&mut conn)?;
+        self.read_with(&mut conn, &guards, mode, caller, work)
+    }
+
+    fn read_with<T>(
+        &self,
+        conn: &mut Connection,
+        Guards { watch, authorizer }: &Guards,
+        mode: Mode,
+        caller: Caller,
+        work: impl FnOnce(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let (tx, limits) = (conn.transaction()?, self.file.limits());
+        let result = watch.limited(limits, caller, || authorizer.during(mode, || work(&tx)));
         // Nothing was written; dropping rolls back. A panic of `work` does so too.
         drop(tx);
-        result.map_err(|error| bounds::name_bound(error, &self.limits))
+        result.map_err(|error| bounds::name_bound(error, limits))
     }
 }
 
 /// An empty pool, which costs a microsecond.
-fn pool(path: &Path, limits: &Limits, threads: &ReaderThreads) -> Pool<SqliteConnectionManager> {
+fn pool(file: &TenantFile, threads: &ReaderThreads) -> Pool<SqliteConnectionManager> {
+    let limits = file.limits();
     let value_bytes = limits.value_bytes.as_u64();
-    let manager = SqliteConnectionManager::file(path).with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE).with_init(
-        move |conn| {
+    let manager = SqliteConnectionManager::file(file.path())
+        .with_flags(flags() - OpenFlags::SQLITE_OPEN_CREATE)
+        .with_init(move |conn| {
             settle(conn)?;
             conn.pragma_update(None, "query_only", true)?;
             // Only the writer copies the log back, for it keeps the past: a reader may be the last to close.
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             conn.set_prepared_statement_cache_capacity(16);
             bounds::restrict(conn, value_bytes)
-        },
-    );
+        });
     Pool::builder()
         .max_size(u32::try_from(limits.readers).unwrap_or(u32::MAX))
         .min_idle(Some(0))

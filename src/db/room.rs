@@ -53,3 +53,63 @@ fn extend(log: &Path, wanted: u64) -> io::Result<u64> {
     }
     Ok(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rusqlite::Connection;
+
+    use super::{LEAST, MOST, Room};
+    use crate::db::open::wal_of;
+
+    /// Commits that would each make the log longer make it longer some few times; what a crash leaves is whole, and what
+    /// is written over later is too.
+    #[test]
+    fn a_log_grows_ahead_of_its_commits_and_is_recovered() {
+        const PAGE: u64 = 4_096 + 24;
+        const WHOLE: u64 = 4 * MOST;
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("a.db");
+        let conn = Connection::open(&path).expect("a database");
+        conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (n)")
+            .expect("set");
+        let length = || fs::metadata(wal_of(&path)).expect("a log").len();
+        let (mut room, mut grown, mut was) = (Room::default(), 0, length());
+        let mut written = 0;
+        let mut commit = |n: u64| {
+            conn.execute("INSERT INTO t VALUES (?1)", [n.cast_signed()]).expect("inserted");
+            let pages: i64 =
+                conn.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get(1)).expect("the log's pages");
+            written = 32 + pages.unsigned_abs() * PAGE;
+            room.make(|| wal_of(&path), written, WHOLE);
+            written
+        };
+        for n in 0..300 {
+            let written = commit(n);
+            let ahead = length() - written;
+            assert!(written >= WHOLE || ahead <= MOST.max(LEAST) + PAGE, "{ahead} bytes ahead of {written}");
+            grown += u64::from(length() != was);
+            was = length();
+        }
+        assert!(was > 300 * PAGE, "{was} bytes for 300 pages");
+        assert!(grown <= 12 + (300 * PAGE).saturating_sub(WHOLE) / PAGE, "it grew {grown} times");
+
+        let left = dir.path().join("left.db");
+        fs::copy(&path, &left).expect("copied");
+        fs::copy(wal_of(&path), wal_of(&left)).expect("copied");
+        let left = Connection::open(&left).expect("a database");
+        let rows: i64 = left.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("a count");
+        let sound: String = left.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a check");
+        assert_eq!((rows, &*sound), (300, "ok"));
+    }
+
+    /// A log that can't be made longer is left as it is.
+    #[test]
+    fn what_is_not_there_is_not_made() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = dir.path().join("a.db-wal");
+        Room::default().make(|| log.clone(), 1, MOST);
+        assert!(!log.exists());
+    }
+}

@@ -196,6 +196,11 @@ impl Writer {
         }
     }
 
+    /// Whether a whole copy of the file is being made beside it.
+    pub(super) fn is_being_copied(&self) -> bool {
+        self.history.as_ref().is_some_and(History::is_being_copied)
+    }
+
     /// Whether the disk failed under it, so that it can only be abandoned.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken

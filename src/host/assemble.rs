@@ -248,6 +248,12 @@ impl Service {
         self.tenants.get(id).await?.tenant.on_behalf_of(crate::auth::Principal::local(id.clone()))
     }
 
+    /// How many tenants are open.
+    #[cfg(feature = "testing")]
+    pub(crate) fn open_tenants(&self) -> usize {
+        self.tenants.count()
+    }
+
     /// Serves `tenant` on standard input and output until they end.
     pub(crate) async fn serve_stdio(&self, tenant: &TenantId) -> Result<()> {
         self.tenants.get(tenant).await?.endpoint.serve_stdio(self.traces.clone()).await

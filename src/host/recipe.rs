@@ -98,13 +98,14 @@ pub(super) fn registry(
                     keep.grown = archive.map(|archive| Arc::new(move || archive.grown(&id)) as _);
                     keep.beside = Some(beside);
                 }
-                let database = Database::open(&dir, &tenant, &file, &template, &threads)?;
+                let limits = file.limits.clone();
+                let database = Database::open(&dir, &tenant, file, &template, &threads)?;
                 let mut endpoint = recipe.endpoint.clone();
                 if let Some(own) = recipe.packs_of.get(&class) {
                     endpoint.packs = Arc::clone(own);
                 }
                 let around = Surroundings { clock, wakes, journal: recipe.journal, tops };
-                make(Handle::start(tenant, database, file.limits, engine, around), &endpoint)
+                make(Handle::start(tenant, database, limits, engine, around), &endpoint)
             };
             // Closed never; the wait is bounded by the openings before this one.
             let _turn = opening.acquire().await;

@@ -12,9 +12,6 @@ const TENANT_BYTES: u64 = 150 * 1024;
 const WRITER_FILES: u64 = 3;
 /// A reader's: the file and its log.
 const READER_FILES: u64 = 2;
-/// What is left of a closed reader's: SQLite keeps a file that is closed while another connection has a lock on it, since
-/// POSIX would take that lock away, and gives it to the next reader.
-const CLOSED_READER_FILES: u64 = 1;
 /// Of all file descriptors, the part that is kept for connections and for the host's own.
 const FILES_KEPT: u64 = 5;
 
@@ -32,16 +29,10 @@ pub(crate) fn raise_file_limit() {
 /// What `settings` allow and this process has room for; `readers` is how many one tenant may have.
 pub(super) fn residency(settings: &TenantSettings, readers: usize) -> Residency {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let readers = readers as u64;
-    let files = Files {
-        most: limit - limit / FILES_KEPT,
-        each: WRITER_FILES + READER_FILES * readers,
-        at_rest: WRITER_FILES + CLOSED_READER_FILES * readers,
-    };
+    let files = Files { most: limit - limit / FILES_KEPT, each: WRITER_FILES + READER_FILES * readers as u64 };
     let (most, bound) = [
         (settings.resident_max as u64, "resident_max"),
         (settings.resident_bytes.as_u64() / TENANT_BYTES, "resident_bytes"),
-        (files.most / files.at_rest, "open_files"),
     ]
     .into_iter()
     .min()

@@ -46,7 +46,9 @@ type Read = fn(&Levels) -> u64;
 /// What is read when somebody asks: its name, what it is, its unit, and where it is read.
 const LEVELS: [(&str, &str, Option<Unit>, Read); 10] = [
     ("tenants", "Tenants in the catalog", None, |levels| levels.tenants),
-    ("tenants_open", "Tenants whose file is open", None, |levels| levels.tenants_open),
+    ("tenants_open", "Tenants that are open: in use, or at rest with their file closed", None, |levels| {
+        levels.tenants_open
+    }),
     ("tenants_open_max", "Tenants that may be open at once", None, |levels| levels.tenants_open_max),
     ("sql_threads", "Threads for SQL", None, |levels| levels.threads),
     ("sql_fast_waiting", "Jobs that wait for the fast lane", None, |levels| levels.fast_waiting),

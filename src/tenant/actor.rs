@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::behind::Behind;
 use super::executor::{Credit, Executor};
-use crate::db::{Jobs, WriteJob, Writer};
-use crate::error::Result;
+use crate::db::{Jobs, LazyWriter, WriteJob, Writer};
+use crate::error::{Error, Result};
 
 /// Groups that one turn on a thread commits at most: then others get theirs, and the tenant's account is looked at.
 const GROUPS_A_TURN: usize = 8;
@@ -27,8 +27,8 @@ pub(super) enum Message {
     Write(Box<dyn WriteJob>),
     /// Let this have the writer, between two commits.
     Lend(Borrow),
-    /// Let go of what can be had again in an instant.
-    Rest,
+    /// Close the file until somebody writes again, and fall.
+    Rest(oneshot::Sender<()>),
 }
 
 /// Why a message was not taken in.
@@ -57,7 +57,7 @@ struct Actor {
 struct State {
     waiting: VecDeque<Message>,
     /// At home while no thread has it.
-    writer: Option<Box<Writer>>,
+    writer: Option<Box<LazyWriter>>,
     /// Nothing more is taken in. What waits is still done, unless the writer is broken.
     closed: bool,
     /// Wants to know how the file was closed.
@@ -69,7 +69,7 @@ struct State {
 impl Mailbox {
     /// Starts the actor that owns `writer`, with room for `length` messages.
     pub(super) fn start(
-        writer: Writer,
+        writer: LazyWriter,
         behind: Arc<Behind>,
         length: usize,
         executor: Executor,
@@ -157,7 +157,7 @@ impl Actor {
         }
     }
 
-    fn submit(self: &Arc<Self>, writer: Box<Writer>) {
+    fn submit(self: &Arc<Self>, writer: Box<LazyWriter>) {
         let turn = Turn { actor: Arc::clone(self), writer: Some(writer), over: false };
         self.executor.begin(&self.credit, move || turn.run());
     }
@@ -176,38 +176,50 @@ impl Actor {
     }
 
     /// Commits what waits together. `false`: there was nothing.
-    fn group(&self, writer: &mut Writer) -> bool {
-        let (jobs, borrows, rest) = self.take();
-        if rest {
-            writer.rest();
-        }
+    fn group(&self, lazy: &mut LazyWriter) -> bool {
+        let (jobs, borrows, rests) = self.take();
         let behind = self.behind.take();
-        if jobs.is_empty() && behind.is_empty() && borrows.is_none() {
-            if writer.history_due().is_some_and(|left| left.is_zero()) {
-                writer.ship();
+        let idle = jobs.is_empty() && behind.is_empty() && borrows.is_none();
+        if idle {
+            lazy.ship_if_due();
+        } else {
+            match lazy.get() {
+                Ok(writer) => self.commit(writer, jobs, behind, borrows),
+                Err(error) => self.refuse(&error, jobs, behind),
             }
-            return false;
         }
+        if rests.is_some() {
+            lazy.rest();
+        }
+        !idle
+    }
+
+    fn commit(&self, writer: &mut Writer, jobs: Jobs, behind: Jobs, borrows: Option<Borrow>) {
         let unbegun = writer.group(jobs, behind);
         self.behind.put_back(unbegun);
         if let Some(borrows) = borrows.filter(|_| !writer.is_broken()) {
             borrows(writer);
         }
-        true
     }
 
-    /// Takes out what goes into the next commit, who has the writer after it, and whether it is to rest.
-    fn take(&self) -> (Jobs, Option<Borrow>, bool) {
+    /// The file can't be opened: nothing of `jobs` was begun. Who wanted to borrow is answered by the fall of that.
+    fn refuse(&self, error: &Error, jobs: Jobs, behind: Jobs) {
+        jobs.into_iter().for_each(|job| job.finish(Err(error.repeat())));
+        self.behind.put_back(behind);
+    }
+
+    /// Takes out what goes into the next commit, who has the writer after it, and who waits for it to rest.
+    fn take(&self) -> (Jobs, Option<Borrow>, Option<oneshot::Sender<()>>) {
         let mut state = self.state();
-        let (mut jobs, mut rest) = (Vec::with_capacity(state.waiting.len()), false);
+        let (mut jobs, mut rests) = (Vec::with_capacity(state.waiting.len()), None);
         while let Some(message) = state.waiting.pop_front() {
             match message {
                 Message::Write(job) => jobs.push(job),
-                Message::Lend(borrows) => return (jobs, Some(borrows), rest),
-                Message::Rest => rest = true,
+                Message::Lend(borrows) => return (jobs, Some(borrows), rests),
+                Message::Rest(rested) => rests = Some(rested),
             }
         }
-        (jobs, None, rest)
+        (jobs, None, rests)
     }
 
     /// Nothing comes in any more: what still waits is answered by its fall.
@@ -234,7 +246,7 @@ impl Actor {
 /// The writer on its way to a thread, and back.
 struct Turn {
     actor: Arc<Actor>,
-    writer: Option<Box<Writer>>,
+    writer: Option<Box<LazyWriter>>,
     /// The writer is home again, on its next way, or closed.
     over: bool,
 }
@@ -253,7 +265,7 @@ impl Turn {
     }
 
     /// Gives the writer back, takes it along for another turn, or closes the file.
-    fn back(&self, writer: Box<Writer>) {
+    fn back(&self, writer: Box<LazyWriter>) {
         let actor = &self.actor;
         let mut state = actor.state();
         if writer.is_broken() || (state.closed && state.waiting.is_empty()) {
@@ -289,17 +301,22 @@ impl Drop for Turn {
 }
 
 /// Writes what nobody waited for, and closes the file.
-fn shut(mut writer: Writer, behind: &Behind) -> Result<()> {
-    let last = behind.take_last();
-    if writer.is_broken() {
-        let lost = last.len();
-        tracing::error!(lost, "the disk failed under a tenant's file: it is closed, and opened anew when asked for");
-        writer.abandon();
+fn shut(mut lazy: LazyWriter, behind: &Behind) -> Result<()> {
+    let mut last = behind.take_last();
+    if !last.is_empty()
+        && !lazy.is_broken()
+        && let Ok(writer) = lazy.get()
+    {
+        last = writer.group(Vec::new(), last);
+    }
+    let lost = last.len();
+    if lazy.is_broken() {
+        tracing::error!(lost, "a tenant's file can't be used any more: it is closed, and opened anew when asked for");
+        lazy.abandon();
         return Ok(());
     }
-    let lost = writer.group(Vec::new(), last).len();
     if lost > 0 {
         tracing::warn!(lost, "writes that nobody waited for are lost: the file is locked");
     }
-    writer.close()
+    lazy.close()
 }

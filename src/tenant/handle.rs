@@ -222,11 +222,14 @@ impl Handle {
         self.0.mailbox.is_closed()
     }
 
-    /// Lets go of what can be had again in an instant: readers, prepared statements, cached pages.
+    /// Closes the file until it is asked for again.
     pub(crate) async fn rest(&self) {
-        // A mailbox that is full is not at rest.
-        let _ = self.0.mailbox.post(Message::Rest);
+        // The writer closes last: only it copies the log back.
         self.shed().await;
+        let (rested, rests) = oneshot::channel();
+        // It only ever falls, at once where the mailbox is full: such a tenant is not at rest.
+        drop(self.0.mailbox.post(Message::Rest(rested)));
+        let _ = rests.await;
     }
 
     async fn shed(&self) {

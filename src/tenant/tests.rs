@@ -24,7 +24,7 @@ fn open_on(dir: &TempDir, limits: Limits, executor: Executor) -> Handle {
     let data = DataDir::open(dir.path()).expect("a folder");
     let file = FileSettings { durability: Durability::Full, limits: limits.clone(), history: None };
     let template = Template::new(Migrations::of_app(Vec::new()));
-    let database = Database::open(&data, &id, &file, &template, &ReaderThreads::start()).expect("a file");
+    let database = Database::open(&data, &id, file, &template, &ReaderThreads::start()).expect("a file");
     let wakes = Arc::new(Wakes::open(&data).expect("a catalog"));
     let around = Surroundings {
         clock: Arc::new(SystemClock),

@@ -47,7 +47,7 @@ async fn an_idle_tenant_is_closed_and_comes_back() {
     for n in 0..3 {
         put(&host, "a", n).await;
         assert_eq!(content(&host.call("a", "count", json!({})).await)["value"], n + 1);
-        until("it is closed", || is_closed(&host, "a")).await;
+        until("it is closed", || host.open_tenants() == 0 && is_closed(&host, "a")).await;
     }
     assert!(shared.made() >= 3, "it was never opened anew");
     host.close().await;
@@ -71,20 +71,84 @@ async fn a_tenant_in_use_is_not_idle() {
     host.close().await;
 }
 
-/// What rests has closed its readers and opens them when they are asked for.
+/// What rests has no file open, and what is in memory still, and opens the file when it is asked for.
 #[tokio::test]
 async fn a_tenant_at_rest_reads_and_writes() {
     let shared = Shared::default();
-    // It rests after 100 ms, and is not closed.
-    let host = start(shared.host(), &["a"], |settings| settings.tenants.idle_after = Duration::from_secs(1));
-    for n in 0..3 {
-        put(&host, "a", n).await;
-        assert_eq!(content(&host.call("a", "count", json!({})).await)["value"], n + 1);
+    // It rests after a tenth of it.
+    let host = start(shared.host(), &["a"], |settings| settings.tenants.idle_after = Duration::from_secs(20));
+    put(&host, "a", 0).await;
+    let folder = tenant_file(host.dir(), "a").parent().expect("a folder").to_owned();
+    let rests = async || {
         let files = || std::fs::read_dir("/proc/self/fd").expect("descriptors").flatten();
-        let file = tenant_file(host.dir(), "a");
-        let open = || files().filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == file)).count();
-        until("its readers are closed", || open() <= 1).await;
+        let is_open = |fd: std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|path| path.starts_with(&folder));
+        until("its file is closed", || is_closed(&host, "a") && !files().any(is_open)).await;
+    };
+    let count = async || content(&host.call("a", "count", json!({})).await)["value"].clone();
+    assert_eq!(count().await, 1);
+    rests().await;
+    assert_eq!(count().await, 1);
+    rests().await;
+    // A read, and a write with the connection that it opened.
+    assert_eq!(count().await, 1);
+    put(&host, "a", 1).await;
+    assert_eq!(count().await, 2);
+    assert_eq!(shared.made(), 1, "it was closed as a whole");
+    host.close().await;
+}
+
+/// Who writes while the first connection reads gets one of its own, and both see what is so.
+#[tokio::test]
+async fn the_first_read_holds_up_no_write() {
+    let shared = Shared::default();
+    let host = start(shared.host(), &["a"], |_| {});
+    put(&host, "a", 0).await;
+    let host = host.restart().await.expect("a restart");
+    let gate = shared.gate();
+    let beside = async {
+        until("it reads", || shared.begun() == 1).await;
+        put(&host, "a", 1).await;
+        assert_eq!(content(&host.call("a", "count", json!({})).await)["value"], 2);
+        drop(gate);
+    };
+    let (held, ()) = soon(async { futures_util::join!(host.call("a", "hold_read", json!({})), beside) }).await;
+    content(&held);
+    assert_eq!(content(&host.call("a", "count", json!({})).await)["value"], 2);
+    let host = host.restart().await.expect("a restart");
+    assert!(is_closed(&host, "a"), "{:?}", tree(host.dir()));
+    host.close().await;
+}
+
+/// A file that can't be opened after a rest is told as one that can't be opened at all, and tried again.
+#[tokio::test]
+async fn what_cannot_be_opened_after_a_rest_is_tried_again() {
+    let host = plain(&["a", "b"], |settings| settings.tenants.idle_after = Duration::from_secs(5));
+    let insert = json!({ "statements": [{ "sql": "INSERT INTO t VALUES (1)" }] });
+    content(&host.call("a", "sql_execute", json!({ "statements": [{ "sql": "CREATE TABLE t (n)" }] })).await);
+    until("it rests", || is_closed(&host, "a")).await;
+    let file = tenant_file(host.dir(), "a");
+    let whole = std::fs::read(&file).expect("a file");
+    std::fs::write(&file, [b'x'; 8192]).expect("written");
+    for arguments in [&insert, &insert, &insert] {
+        let answer = Ask::tool("sql_execute", arguments).of(&host, "a").send(&host).await;
+        let said = answer.json();
+        assert!(said["error"].is_object() || said["result"]["isError"] == true, "{said}");
+        content(&host.call("b", "sql_schema", json!({})).await);
     }
+    std::fs::write(&file, whole).expect("written");
+    let healed = async {
+        loop {
+            let answer = host.call("a", "sql_execute", insert.clone()).await;
+            if answer["result"]["isError"] == false {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon(healed).await;
+    let answer = host.call("a", "sql_query", json!({ "sql": "SELECT count(*) AS n FROM t" })).await;
+    let rows = content(&answer);
+    assert_eq!(rows["rows"][0][0], 1, "{rows}");
     host.close().await;
 }
 

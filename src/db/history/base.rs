@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 use super::past::Past;
-use super::{Keep, base_of, bases, log_of, numbers};
+use super::{History, Keep, base_of, bases, log_of, numbers};
 use crate::clock::millis;
 use crate::db::checkpoints::open_source;
 use crate::db::open::make_private;
@@ -49,6 +49,13 @@ pub(super) struct Making {
 impl fmt::Debug for Making {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Making")
+    }
+}
+
+impl History {
+    /// Whether a base is being made beside the writer.
+    pub(in crate::db) fn is_being_copied(&self) -> bool {
+        self.making.is_some()
     }
 }
 

@@ -43,7 +43,7 @@ impl Bench {
     fn open(&self) -> Database {
         let history = Some(self.keep.clone());
         let file = FileSettings { durability: Durability::Normal, limits: Limits::default(), history };
-        Database::open(&self.data, &self.tenant, &file, &self.template, &self.threads).expect("a file")
+        Database::open(&self.data, &self.tenant, file, &self.template, &self.threads).expect("a file")
     }
 
     /// What `n` rows of the table there were at that second; `None` if nothing is kept of it.
@@ -68,8 +68,9 @@ impl Bench {
 }
 
 fn write(database: &mut Database, sql: &str) {
-    database.writer.conn.execute_batch(sql).expect("written");
-    database.writer.checkpoint();
+    let writer = database.writer.get().expect("a writer");
+    writer.conn.execute_batch(sql).expect("written");
+    writer.checkpoint();
 }
 
 /// Rows, blobs, deletions, closings and crashes, a second apart: each second comes back.

@@ -55,18 +55,21 @@ impl Credit {
 
     /// Runs `work` on this thread and books the CPU time that it took, with the microsecond in which the thread got it.
     pub(super) fn charge<T>(&self, work: impl FnOnce() -> T) -> T {
-        let begun = SPENT.get();
         let done = work();
+        self.book();
+        done
+    }
+
+    /// Books what this thread has computed since it last booked.
+    pub(super) fn book(&self) {
         let spent = thread_cpu();
-        SPENT.set(spent);
-        let took = nanos(spent.saturating_sub(begun));
+        let took = nanos(spent.saturating_sub(SPENT.replace(spent)));
         self.computed.fetch_add(took, Ordering::Relaxed);
         let cost = SHARE * took;
         let now = self.now();
         let book = |empty_at: u64| Some(empty_at.max(now) + cost);
         // Never refuses, for `book` never does.
         let _ = self.empty_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, book);
-        done
     }
 
     /// What was computed since it was last asked, in whole microseconds.

@@ -63,7 +63,7 @@ pub(super) struct Lanes {
 struct State {
     /// Wait for the fast lane. Bounded by who may submit: of each resident tenant one group of writes, its readers, and
     /// the big answers of its calls.
-    fast: VecDeque<Job>,
+    fast: VecDeque<Turn>,
     /// Wait for the background, in the order in which permits go round.
     ring: VecDeque<Turn>,
     in_fast: usize,
@@ -110,6 +110,25 @@ impl State {
         !self.idle.is_empty() || self.threads < most
     }
 
+    fn waiting(&mut self, lane: Lane) -> &mut VecDeque<Turn> {
+        match lane {
+            Lane::Fast => &mut self.fast,
+            Lane::Background => &mut self.ring,
+        }
+    }
+
+    /// Whose turn it is in `lane`. Where no thread can be had for a job, those that are kept go first: each that ends
+    /// frees one.
+    fn next(&mut self, lane: Lane) -> Option<Turn> {
+        let begins = match lane {
+            Lane::Fast => self.has_thread(THREADS_MAX),
+            Lane::Background => !self.idle_low.is_empty() || self.has_thread(THREADS_MAX - THREADS_RESERVED),
+        };
+        let waiting = self.waiting(lane);
+        let next = waiting.iter().position(|turn| begins || matches!(turn, Turn::GoOn(_)))?;
+        waiting.remove(next)
+    }
+
     fn computing(&mut self, lane: Lane) -> &mut usize {
         match lane {
             Lane::Fast => &mut self.in_fast,
@@ -130,7 +149,7 @@ impl Lanes {
         if in_debt {
             state.ring.push_back(Turn::Begin(job));
         } else {
-            state.fast.push_back(job);
+            state.fast.push_back(Turn::Begin(job));
         }
         self.dispatch(&mut state);
     }
@@ -148,10 +167,12 @@ impl Lanes {
         let next = match seat.is_low() {
             _ if lowered => Next::End,
             true if state.idle_low.len() >= self.background_most => Next::End,
-            false if state.in_fast < self.fast_most => match state.fast.pop_front() {
-                Some(job) => Next::Work(job, Lane::Fast),
-                None => Next::Wait,
-            },
+            false if state.in_fast < self.fast_most => {
+                match state.fast.pop_front_if(|turn| matches!(turn, Turn::Begin(_))) {
+                    Some(Turn::Begin(job)) => Next::Work(job, Lane::Fast),
+                    _ => Next::Wait,
+                }
+            }
             _ => Next::Wait,
         };
         match next {
@@ -166,15 +187,15 @@ impl Lanes {
         next
     }
 
-    /// The thread of `seat` has used up its slice in `lane`. `true`: it is to wait until it is told to go on,
-    /// in the background. `false`: nobody else wants its permit.
-    pub(super) fn slice_over(self: &Arc<Self>, lane: Lane, seat: &Arc<Seat>) -> bool {
+    /// The thread of `seat` has used up its slice in `lane`, and has its next one in `goes_to`. `true`: it is to wait
+    /// until it is told to go on there. `false`: nobody else wants its place.
+    pub(super) fn slice_over(self: &Arc<Self>, lane: Lane, goes_to: Lane, seat: &Arc<Seat>) -> bool {
         let mut state = self.lock();
-        if lane == Lane::Background && state.ring.is_empty() && !seat.mark().astray {
+        if lane == goes_to && state.waiting(lane).is_empty() && !seat.mark().astray {
             return false;
         }
         self.leave(&mut state, lane, seat);
-        state.ring.push_back(Turn::GoOn(Arc::clone(seat)));
+        state.waiting(goes_to).push_back(Turn::GoOn(Arc::clone(seat)));
         self.dispatch(&mut state);
         true
     }
@@ -274,28 +295,15 @@ impl Lanes {
     }
 
     fn dispatch(self: &Arc<Self>, state: &mut State) {
-        while state.in_fast < self.fast_most && state.has_thread(THREADS_MAX) {
-            let Some(job) = state.fast.pop_front() else { break };
-            state.in_fast += 1;
-            self.give(state, job, Lane::Fast);
-        }
-        while state.in_background < self.background_most {
-            match state.ring.front() {
-                Some(Turn::Begin(_))
-                    if state.idle_low.is_empty() && !state.has_thread(THREADS_MAX - THREADS_RESERVED) =>
-                {
-                    // Those that are kept go first then: each that ends frees a thread.
-                    let Some(kept) = state.ring.iter().position(|turn| matches!(turn, Turn::GoOn(_))) else { return };
-                    state.ring.rotate_left(kept);
+        for (lane, most) in [(Lane::Fast, self.fast_most), (Lane::Background, self.background_most)] {
+            while *state.computing(lane) < most
+                && let Some(turn) = state.next(lane)
+            {
+                *state.computing(lane) += 1;
+                match turn {
+                    Turn::Begin(job) => self.give(state, job, lane),
+                    Turn::GoOn(seat) => seat.give(Order::GoOn),
                 }
-                Some(_) => {}
-                None => return,
-            }
-            state.in_background += 1;
-            match state.ring.pop_front() {
-                Some(Turn::Begin(job)) => self.give(state, job, Lane::Background),
-                Some(Turn::GoOn(seat)) => seat.give(Order::GoOn),
-                None => return,
             }
         }
     }

@@ -1,10 +1,9 @@
 //! Where SQLite runs: on threads of its own, in two lanes, never on the runtime's.
 //!
-//! A tenant with CPU credit runs in the **fast lane**, first come first served. Whatever computes longer
-//! than a slice leaves that lane where it stands, inside SQLite's progress handler, and goes on in the
-//! **background**, where a few permits go round, a slice at a time. So a long statement costs its
-//! neighbours one slice and never has to start again. A tenant that used up its credit begins in the
-//! background. A thread that waits for the disk uses no CPU and holds no place in either lane; one that is in
+//! A tenant with CPU credit runs in the **fast lane**: first come, first served, a short slice at a time. Whatever
+//! computes longer than some of these leaves that lane where it stands, inside SQLite's progress handler, and goes on in
+//! the **background**, where a few permits go round, a slice at a time. So a long statement costs its neighbours some
+//! slices and never has to start again. A tenant that used up its credit begins in the background. A thread that waits for the disk uses no CPU and holds no place in either lane; one that is in
 //! a single step for too long loses its place and its priority.
 
 mod credit;

@@ -1,15 +1,19 @@
 //! One thread: does jobs, and lets itself be kept between two steps of a long one.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::credit::Credit;
 use super::lanes::{Job, Lane, Lanes, Next};
 use super::seat::{Mark, Order, Seat};
 use crate::db::{Pause, install_pause};
 
-/// How long a job may compute before others get their turn.
+/// How long a job of the fast lane may compute before others get their turn, and how often, until it is a long one.
+const SHORT_SLICE: Duration = Duration::from_micros(250);
+const SHORT_SLICES: u32 = 4;
+/// The same in the background, as often as it takes.
 const SLICE: Duration = Duration::from_millis(1);
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -19,6 +23,10 @@ struct Worker {
     seat: Arc<Seat>,
     lane: Cell<Lane>,
     slice_from: Cell<Instant>,
+    /// Slices that the job has had in the fast lane.
+    slices: Cell<u32>,
+    /// On whose account it is done.
+    whose: RefCell<Option<Arc<Credit>>>,
     /// It computes nothing, and has no slice: FTS5 runs statements of its own inside a COMMIT.
     on_disk: Cell<bool>,
 }
@@ -31,6 +39,8 @@ pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
         seat: Arc::clone(&seat),
         lane: Cell::new(lane),
         slice_from: Cell::new(Instant::now()),
+        slices: Cell::new(0),
+        whose: RefCell::default(),
         on_disk: Cell::new(false),
     });
     install_pause(Rc::clone(&worker) as Rc<dyn Pause>);
@@ -50,6 +60,8 @@ pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
 impl Worker {
     fn begin(&self, job: &Job, lane: Lane) {
         self.lane.set(lane);
+        self.slices.set(0);
+        self.whose.replace(Some(Arc::clone(&job.whose)));
         if lane == Lane::Background {
             self.seat.join_background();
         }
@@ -78,15 +90,24 @@ impl Worker {
 
 impl Pause for Worker {
     fn between_steps(&self) {
-        if self.on_disk.get() || self.slice_from.get().elapsed() < SLICE {
+        let lane = self.lane.get();
+        let slice = if lane == Lane::Fast { SHORT_SLICE } else { SLICE };
+        if self.on_disk.get() || self.slice_from.get().elapsed() < slice {
             return;
         }
-        if self.lanes.slice_over(self.lane.get(), &self.seat) {
-            // Permits go round, so that this ends; the bound is only how often it looks again.
+        // While it lasts, and not at its end alone: what the tenant asks for meanwhile is to find it in debt.
+        self.whose.borrow().iter().for_each(|whose| whose.book());
+        let slices = self.slices.get() + 1;
+        self.slices.set(slices);
+        let goes_to = if lane == Lane::Fast && slices < SHORT_SLICES { Lane::Fast } else { Lane::Background };
+        if self.lanes.slice_over(lane, goes_to, &self.seat) {
+            // Turns go round, so that this ends; the bound is only how often it looks again.
             while self.seat.wait(IDLE).is_none() {}
-            self.lane.set(Lane::Background);
-            self.seat.join_background();
-            self.seat.mark().lane = Lane::Background;
+            self.lane.set(goes_to);
+            self.seat.mark().lane = goes_to;
+            if goes_to == Lane::Background {
+                self.seat.join_background();
+            }
         }
         self.slice();
     }

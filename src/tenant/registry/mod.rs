@@ -22,6 +22,8 @@ use self::quarantine::Quarantine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::TenantId;
 
+/// The bound of what all tenants have open together.
+const OPEN_FILES: &str = "open_files";
 /// How long callers wait for a tenant that is to be opened anew while others still hold it.
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
 
@@ -53,15 +55,13 @@ pub(crate) struct Residency {
     pub held: fn() -> u64,
 }
 
-/// Files that tenants may have open, and how many of them one takes.
+/// Files that tenants may have open, and how many of them one takes. One that rests has none open.
 #[derive(Clone, Copy)]
 pub(crate) struct Files {
     /// At most so many, of all tenants together.
     pub most: u64,
     /// One that is in use, or was a short time ago.
     pub each: u64,
-    /// One that rests.
-    pub at_rest: u64,
 }
 
 type Opened<R> = Pin<Box<dyn Future<Output = Result<R>> + Send>>;
@@ -288,16 +288,17 @@ impl<R: Resident> Registry<R> {
     fn full_for(&self, tenants: &Tenants<R>, awoken: Option<&TenantId>) -> Option<(&'static str, u64)> {
         let Residency { most, bound, files, .. } = self.0.residency;
         let (open, resting) = (tenants.slots.len(), tenants.idle.resting());
-        let comes = match awoken {
+        match awoken {
             Some(tenant) => {
                 let place = tenants.slots.get(tenant)?.idle?;
-                tenants.idle.is_resting(place).then(|| files.each - files.at_rest)?
+                if !tenants.idle.is_resting(place) {
+                    return None;
+                }
             }
             None if open >= most => return Some((bound, most as u64)),
-            None => files.each,
-        };
-        let held = files.each * (open - resting) as u64 + files.at_rest * resting as u64;
-        (held + comes > files.most).then_some(("open_files", files.most))
+            None => {}
+        }
+        (files.each * (open - resting + 1) as u64 > files.most).then_some((OPEN_FILES, files.most))
     }
 
     /// Closes the least recently used tenant that nobody holds, other than `for_whom`; its fall is what to wait for.
@@ -308,7 +309,9 @@ impl<R: Resident> Registry<R> {
         (bound, most): (&'static str, u64),
     ) -> Result<watch::Receiver<State<R>>> {
         let is_idle = |tenant: &&TenantId| tenants.slots.get(*tenant).is_some_and(Slot::is_idle);
-        let first = tenants.idle.iter().filter(|tenant| *tenant != for_whom).find(is_idle).cloned();
+        // Those at rest have no files to give.
+        let without = if bound == OPEN_FILES { tenants.idle.resting() } else { 0 };
+        let first = tenants.idle.iter().skip(without).filter(|tenant| *tenant != for_whom).find(is_idle).cloned();
         match first {
             Some(first) => self.close(tenants, &first),
             None => Err(Error::busy(bound, most, Duration::from_secs(1))),

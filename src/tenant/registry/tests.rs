@@ -12,7 +12,7 @@ use crate::id::TenantId;
 const ROOMY: Residency = Residency {
     most: 1,
     bound: "resident_max",
-    files: Files { most: u64::MAX, each: 7, at_rest: 3 },
+    files: Files { most: u64::MAX, each: 7 },
     idle_after: Duration::from_secs(3_600),
     bytes: 1,
     held: || 0,
@@ -109,33 +109,37 @@ async fn nothing_opens_after_the_end() {
     assert!(registry.get(&tenant).await.is_err());
 }
 
-/// Those at rest take fewer files, so that more of them stay open; what leaves its rest takes the room of one that has
-/// been idle for longer.
+/// Those at rest have no file open, so that more of them stay; what leaves its rest takes the room of one that nobody
+/// holds and that is not at rest.
 #[tokio::test]
-async fn what_rests_takes_fewer_files() {
-    let files = Files { most: 20, each: 7, at_rest: 3 };
+async fn what_rests_takes_no_files() {
+    let files = Files { most: 20, each: 7 };
     let residency = Residency { most: 100, files, ..ROOMY };
     let registry = Registry::new(residency, |_| async { Ok(Numbered(0)) });
     let named = |number: usize| TenantId::parse(&format!("tenant-{number}")).expect("a name");
     let used = async |number: usize| drop(registry.get(&named(number)).await.expect("open"));
     // As the sweeper has it when their time has come.
     let all_rest = || while registry.next_to_rest(Duration::ZERO).is_some() {};
+    let refused = async |number: usize| {
+        let Err(refused) = registry.get(&named(number)).await else { panic!("it was opened") };
+        assert_eq!((refused.kind(), refused.bound().map(|bound| bound.name)), (ErrorKind::Busy, Some("open_files")));
+    };
     // Two in use are fourteen, and there is no room for a third.
     let held = [registry.get(&named(0)).await.expect("open"), registry.get(&named(1)).await.expect("open")];
-    let Err(refused) = registry.get(&named(2)).await else { panic!("it was opened") };
-    assert_eq!((refused.kind(), refused.bound().map(|bound| bound.name)), (ErrorKind::Busy, Some("open_files")));
+    refused(2).await;
     drop(held);
-    for number in 2..5 {
+    for number in 2..50 {
         all_rest();
         used(number).await;
         assert_eq!(registry.count(), number + 1);
     }
     all_rest();
-    // 15 of 20: one leaves its rest (19), the next takes the place of the one that was left first.
-    let awake = registry.get(&named(4)).await.expect("open");
-    assert_eq!(registry.count(), 5);
-    let second = registry.get(&named(3)).await.expect("open");
-    assert_eq!(registry.count(), 4);
-    assert!(registry.open_one(&named(0)).is_none(), "not the one that was left first");
-    drop((awake, second));
+    let awake = [registry.get(&named(4)).await.expect("open"), registry.get(&named(3)).await.expect("open")];
+    refused(2).await;
+    let [_awake, left] = awake;
+    drop(left);
+    used(2).await;
+    assert_eq!(registry.count(), 49);
+    assert!(registry.open_one(&named(3)).is_none(), "not the one that was left");
+    assert!(registry.open_one(&named(0)).is_some(), "one at rest was closed, which makes no room");
 }
