@@ -3,15 +3,15 @@
 //! schema would be read once more. Nothing of it is open while the tenant rests.
 
 use std::fs;
-use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoints::bytes_of;
+use super::first::{First, Lent, Reading};
 use super::history::History;
 use super::open::{FileSettings, Guards, connect, wal_of};
 use super::writer::Gate;
@@ -56,7 +56,7 @@ impl Database {
             settings,
             template: template.clone(),
             gate: Gate::default(),
-            first: Mutex::new(First::None),
+            first: First::default(),
         });
         let (bytes, writer) = file.wake().map_err(unopened)?;
         checkpoints.sweep();
@@ -78,27 +78,7 @@ pub(super) struct TenantFile {
     settings: FileSettings,
     template: Template,
     gate: Gate,
-    first: Mutex<First>,
-}
-
-/// The connection that came first.
-#[derive(Debug)]
-enum First {
-    /// Nothing was asked for since the file was last closed.
-    None,
-    /// Nobody reads with it.
-    Home(Box<Reading>),
-    /// Somebody does.
-    Lent,
-    /// The writer has it, or another that came for it.
-    Written,
-}
-
-/// It, while it may only read.
-#[derive(Debug)]
-struct Reading {
-    conn: Connection,
-    guards: Guards,
+    first: First,
 }
 
 impl TenantFile {
@@ -124,10 +104,10 @@ impl TenantFile {
             let (conn, is_ready) = self.connect()?;
             let bytes = bytes_of(&conn)?;
             if !is_ready {
-                *self.first() = First::Written;
+                self.first.begin_writing();
                 return Ok((bytes, Some(self.write_with(conn, Restricted(false))?)));
             }
-            *self.first() = First::Home(self.reading(conn)?);
+            self.first.is(self.reading(conn)?);
             Ok((bytes, None))
         })
     }
@@ -160,10 +140,10 @@ impl TenantFile {
     /// # Errors
     /// As [`Database::open`].
     pub(super) fn writer(&self) -> Result<Writer> {
-        let before = mem::replace(&mut *self.first(), First::Written);
-        let opened = pause::on_disk(|| match before {
-            First::Home(reading) => self.write_with(reading.conn, Restricted(true)),
-            _ => self.write_with(self.connect()?.0, Restricted(false)),
+        let first = self.first.begin_writing();
+        let opened = pause::on_disk(|| match first {
+            Some(reading) => self.write_with(reading.conn, Restricted(true)),
+            None => self.write_with(self.connect()?.0, Restricted(false)),
         });
         opened.map_err(|error| {
             self.closed();
@@ -199,89 +179,26 @@ impl TenantFile {
 
     /// The writer is gone.
     pub(super) fn closed(&self) {
-        *self.first() = First::None;
+        self.first.end_writing();
     }
 
-    /// Lends the first connection to one who reads, if there is no writer and nobody else has it.
+    /// Lends the first connection to one who reads, opened if there is none; `None`: there is a writer, or another reads
+    /// with it.
     ///
     /// # Errors
     /// As [`Database::open`].
     pub(super) fn lend(&self) -> Result<Option<Lent<'_>>> {
-        let mut first = self.first();
-        let reading = match mem::replace(&mut *first, First::Lent) {
-            First::Home(reading) => reading,
-            First::None => {
-                drop(first);
-                let opened = pause::on_disk(|| self.reading(self.connect()?.0));
-                opened.map_err(|error| {
-                    self.take_back(None);
-                    unopened(error)
-                })?
-            }
-            other => {
-                *first = other;
-                return Ok(None);
-            }
-        };
-        Ok(Some(Lent { file: self, reading: Some(reading) }))
-    }
-
-    fn take_back(&self, reading: Option<Box<Reading>>) {
-        let mut first = self.first();
-        let over = match (&*first, reading) {
-            (First::Lent, Some(reading)) => {
-                *first = First::Home(reading);
-                return;
-            }
-            (First::Lent, None) => {
-                *first = First::None;
-                return;
-            }
-            (_, reading) => reading,
-        };
-        drop(first);
-        if let Some(reading) = over {
-            // Only the writer copies the log back, for it keeps the past: this may be the last to close.
-            let _ = reading.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
+        self.first.lend(|| pause::on_disk(|| self.reading(self.connect()?.0)).map_err(unopened))
     }
 
     /// Closes the first connection, if nobody has it.
     pub(super) fn shed(&self) {
-        let mut first = self.first();
-        if matches!(*first, First::Home(_)) {
-            let home = mem::replace(&mut *first, First::None);
-            drop(first);
-            pause::on_disk(|| drop(home));
-        }
-    }
-
-    fn first(&self) -> MutexGuard<'_, First> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+        pause::on_disk(|| self.first.shed());
     }
 }
 
 /// Whether a connection has a tenant's bounds already.
 struct Restricted(bool);
-
-/// The first connection with one who reads; it comes back as it falls.
-pub(super) struct Lent<'a> {
-    file: &'a TenantFile,
-    reading: Option<Box<Reading>>,
-}
-
-impl Lent<'_> {
-    /// The connection, and its callbacks.
-    pub(super) fn parts(&mut self) -> Option<(&mut Connection, Guards)> {
-        self.reading.as_mut().map(|reading| (&mut reading.conn, reading.guards.clone()))
-    }
-}
-
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        self.file.take_back(self.reading.take());
-    }
-}
 
 /// Whether there is something in the log of the file `path`.
 fn log_is_left(path: &Path) -> bool {

@@ -14,6 +14,7 @@ mod error;
 #[cfg_attr(not(test), expect(dead_code, reason = "files come in by import and by restore"))]
 mod examine;
 mod file;
+mod first;
 mod fleet;
 mod functions;
 mod group;

@@ -10,11 +10,11 @@ use super::lanes::{Job, Lane, Lanes, Next};
 use super::seat::{Mark, Order, Seat};
 use crate::db::{Pause, install_pause};
 
-/// How long a job of the fast lane may compute before others get their turn, and how often, until it is a long one.
-const SHORT_SLICE: Duration = Duration::from_micros(250);
-const SHORT_SLICES: u32 = 4;
-/// The same in the background, as often as it takes.
-const SLICE: Duration = Duration::from_millis(1);
+/// How long a job may compute before others get their turn. The system may let a thread of the background finish it while
+/// one of the runtime's waits on the same core, so that it is what a call is held up by now and then.
+const SLICE: Duration = Duration::from_micros(250);
+/// So many of them a job has in the fast lane; then it is a long one.
+const FAST_SLICES: u32 = 4;
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -91,15 +91,14 @@ impl Worker {
 impl Pause for Worker {
     fn between_steps(&self) {
         let lane = self.lane.get();
-        let slice = if lane == Lane::Fast { SHORT_SLICE } else { SLICE };
-        if self.on_disk.get() || self.slice_from.get().elapsed() < slice {
+        if self.on_disk.get() || self.slice_from.get().elapsed() < SLICE {
             return;
         }
         // While it lasts, and not at its end alone: what the tenant asks for meanwhile is to find it in debt.
         self.whose.borrow().iter().for_each(|whose| whose.book());
         let slices = self.slices.get() + 1;
         self.slices.set(slices);
-        let goes_to = if lane == Lane::Fast && slices < SHORT_SLICES { Lane::Fast } else { Lane::Background };
+        let goes_to = if lane == Lane::Fast && slices < FAST_SLICES { Lane::Fast } else { Lane::Background };
         if self.lanes.slice_over(lane, goes_to, &self.seat) {
             // Turns go round, so that this ends; the bound is only how often it looks again.
             while self.seat.wait(IDLE).is_none() {}
