@@ -162,8 +162,8 @@ pub enum Pack {
 pub struct TenantSettings {
     /// Whether a valid token for an unknown tenant creates it. Off: a token must not make files.
     pub auto_create: bool,
-    /// Tenants open at once; beyond it the least recently used idle one is closed. Fewer where memory or file
-    /// descriptors allow no more: the log says so at the start.
+    /// Tenants open at once; beyond it the least recently used idle one is closed. Fewer where memory
+    /// allows no more, and fewer in use at once where file descriptors do not: the log says so at the start.
     pub resident_max: usize,
     /// What open tenants may take of memory. No more are open than have room in it at 150 KB each, and where SQLite
     /// holds more for them than it, those that were left first are closed.
@@ -172,7 +172,7 @@ pub struct TenantSettings {
     /// many rows waits for another, and a small statement for none. One alone has `limits.statement_memory`.
     pub statements_bytes: ByteSize,
     /// A tenant that nobody has called for so long is closed; its next call opens it again. After a tenth of it
-    /// its readers are closed.
+    /// it rests: its file is closed until it is asked for.
     #[serde(with = "humantime_serde")]
     pub idle_after: Duration,
 }

@@ -46,11 +46,8 @@ impl LazyWriter {
 
     /// Keeps it, if it is time.
     pub(crate) fn ship_if_due(&mut self) {
-        if let Some(writer) =
-            self.writer.as_mut().filter(|writer| writer.history_due().is_some_and(|left| left.is_zero()))
-        {
-            writer.ship();
-        }
+        let is_due = self.history_due().is_some_and(|left| left.is_zero());
+        self.writer.iter_mut().filter(|_| is_due).for_each(|writer| writer.ship());
     }
 
     /// Closes the file until somebody writes again, unless it is still being copied. The readers must be gone.

@@ -27,7 +27,7 @@ pub(super) enum Message {
     Write(Box<dyn WriteJob>),
     /// Let this have the writer, between two commits.
     Lend(Borrow),
-    /// Close the file until somebody writes again, and fall.
+    /// Close the file until somebody writes again; this falls when that is done.
     Rest(oneshot::Sender<()>),
 }
 

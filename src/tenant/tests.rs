@@ -159,3 +159,23 @@ async fn what_computes_for_long_gives_way_and_what_is_short_does_not() -> Result
     noisy.close().await?;
     quiet.close().await
 }
+
+/// Else all that a tenant asks for while a long statement runs would begin in front of the others'.
+#[tokio::test]
+async fn what_is_computed_is_booked_while_it_goes_on() -> Result<()> {
+    const ENDLESS: &str = "WITH RECURSIVE n(i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let dir = tempfile::tempdir().expect("a folder");
+    let tenant = open(&dir, Limits { statement_deadline: Duration::from_secs(60), ..Limits::default() });
+    let endless = tenant.read(Mode::Host, |conn| Ok(conn.query_row(ENDLESS, [], |_| Ok(()))?));
+    let in_debt = async {
+        while !tenant.is_in_debt() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = in_debt => {}
+        ended = endless => panic!("it ended and nothing was booked before: {ended:?}"),
+    }
+    tenant.close().await
+}

@@ -4,10 +4,14 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::{Registry, Residency, Resident, Shared, Slot};
 
 /// A tenant rests after this part of the time after which it is closed.
 const REST: u32 = 10;
+/// How long the next one waits for that.
+const REST_WITHIN: Duration = Duration::from_secs(5);
 /// Looks in the time until a tenant rests.
 const LOOKS: u32 = 4;
 
@@ -28,7 +32,8 @@ pub(super) fn start<R: Resident>(shared: &Arc<Shared<R>>) {
 impl<R: Resident> Registry<R> {
     async fn sweep(&self, idle_after: Duration) {
         while let Some(resting) = self.next_to_rest(idle_after / REST) {
-            resting.rest().await;
+            // One in a step that nothing can interrupt keeps no other from its rest.
+            let _ = timeout(REST_WITHIN, resting.rest()).await;
         }
         let Residency { bytes, held, .. } = self.0.residency;
         loop {
