@@ -59,7 +59,7 @@ pub(crate) use memory::{held as held_memory, share as share_memory};
 pub use migrate::Migration;
 pub(crate) use migrate::Migrations;
 pub(crate) use open::{FileSettings, open_catalog, open_catalog_copy, open_catalog_with};
-pub(crate) use pause::{Pause, install as install_pause};
+pub(crate) use pause::{Pause, install as install_pause, rest as rest_thread};
 pub(crate) use readers::{ReaderThreads, Readers};
 pub(crate) use remove::{Removed, remove_tenant, sizes};
 use search::Searched;

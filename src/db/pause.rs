@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
 
 /// How the runner of a thread takes part in the work on it.
 pub(crate) trait Pause {
@@ -39,6 +41,11 @@ pub(super) fn on_disk<T>(work: impl FnOnce() -> T) -> T {
     with(|pause| pause.waits_for_disk(true));
     let _back = Back;
     work()
+}
+
+/// Keeps the thread for `time`, in which it computes nothing.
+pub(crate) fn rest(time: Duration) {
+    on_disk(|| thread::sleep(time));
 }
 
 fn with(tell: impl FnOnce(&dyn Pause)) {

@@ -256,9 +256,11 @@ impl Turn {
     fn run(mut self) {
         let Some(mut writer) = self.writer.take() else { return };
         for _ in 0..GROUPS_A_TURN {
+            let begun = Instant::now();
             if writer.is_broken() || !self.actor.group(&mut writer) {
                 break;
             }
+            self.actor.executor.give_way(&self.actor.credit, begun.elapsed());
         }
         self.back(writer);
         self.over = true;

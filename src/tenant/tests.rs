@@ -179,3 +179,24 @@ async fn what_is_computed_is_booked_while_it_goes_on() -> Result<()> {
     }
     tenant.close().await
 }
+
+/// What it is answered makes work for the runtime, which knows no account: it answers no more than every second moment.
+#[tokio::test]
+async fn a_tenant_in_debt_gives_way_while_others_call() -> Result<()> {
+    let (executor, spent, fresh) = (Executor::default(), Arc::<Credit>::default(), Arc::<Credit>::default());
+    while !spent.is_spent() {
+        let burn = || (0..1_000_000_u64).map(std::hint::black_box).sum::<u64>();
+        executor.run(&spent, burn).await?;
+    }
+    let took = Duration::from_millis(3);
+    // What came for the fast lane is of late no more where the machine is slow: then once again.
+    for _ in 0..1_000 {
+        executor.run(&fresh, || ()).await?;
+        let begun = Instant::now();
+        executor.give_way(&spent, took);
+        if begun.elapsed() >= took {
+            return Ok(());
+        }
+    }
+    panic!("it never gave way");
+}

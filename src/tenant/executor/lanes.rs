@@ -1,11 +1,12 @@
 //! Who may compute now. One lock, held for some instructions, decides for all threads.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::credit::Credit;
+use super::credit::{Credit, nanos};
 use super::seat::{Mark, Order, Seat};
 use super::watchdog::{self, ASTRAY_AFTER, STUCK_AFTER, Stuck};
 use super::worker;
@@ -23,6 +24,9 @@ const THREADS_RESERVED: usize = 128;
 /// Threads in a step without an end that may lose their places to others at once. Those beyond keep theirs, and
 /// what waits behind them is refused at its `queue_deadline`.
 const ASTRAY_MOST: usize = 64;
+
+/// For how long a job that came for the fast lane says that there are tenants who want it.
+const OF_LATE: Duration = Duration::from_millis(20);
 
 /// Where a thread computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub(crate) struct Load {
 pub(super) struct Lanes {
     state: Mutex<State>,
     began: Instant,
+    /// When a job last came for the fast lane, in nanoseconds since the beginning.
+    fast_came: AtomicU64,
     /// Threads that may compute at once in each lane.
     fast_most: usize,
     background_most: usize,
@@ -92,6 +98,7 @@ impl Default for Lanes {
         Self {
             state: Mutex::default(),
             began: Instant::now(),
+            fast_came: AtomicU64::new(0),
             // Twice the cores, since a slice is short and some of them wait for pages.
             fast_most: cores * 2,
             // A core is always left to the fast lane.
@@ -149,9 +156,16 @@ impl Lanes {
         if in_debt {
             state.ring.push_back(Turn::Begin(job));
         } else {
+            self.fast_came.store(nanos(self.now()), Ordering::Relaxed);
             state.fast.push_back(Turn::Begin(job));
         }
         self.dispatch(&mut state);
+    }
+
+    /// Whether a job came for the fast lane of late.
+    pub(super) fn is_fast_used(&self) -> bool {
+        let came = Duration::from_nanos(self.fast_came.load(Ordering::Relaxed));
+        !came.is_zero() && self.now().saturating_sub(came) < OF_LATE
     }
 
     /// A thread begins.

@@ -14,15 +14,20 @@ mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::db::rest_thread;
 use crate::error::{Error, Result};
 use lanes::{Job, Lanes};
 
 pub(crate) use credit::Credit;
 pub(crate) use lanes::Load;
 pub(crate) use watchdog::Stuck;
+
+/// How long a tenant in debt gives way at most before it goes on.
+const GIVES_WAY_MOST: Duration = Duration::from_millis(5);
 
 /// Runs blocking work in two lanes. Cheap to clone.
 #[derive(Clone)]
@@ -43,6 +48,14 @@ impl Executor {
     /// What it has to do at the moment.
     pub(crate) fn load(&self) -> Load {
         self.0.load()
+    }
+
+    /// Called by what runs on the account of `credit`, after a piece of it that took `took`: a tenant in debt takes at most
+    /// every second moment while there are others, for what it is answered makes work for threads that know no account.
+    pub(crate) fn give_way(&self, credit: &Credit, took: Duration) {
+        if credit.is_spent() && self.0.is_fast_used() {
+            rest_thread(took.min(GIVES_WAY_MOST));
+        }
     }
 
     /// Has `work` run on the account of `credit` and waits for nothing. Its fall says that it panicked, or that no
