@@ -154,13 +154,14 @@ fn raise_open_files(settings: &Settings) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    // A connection takes one, an open tenant up to nine.
+    // A connection takes one, a tenant in use up to nine, one at rest none.
     let wanted = settings.connections.max + 9 * settings.tenants.resident_max;
     if current.is_some_and(|current| current < u64::try_from(wanted).unwrap_or(u64::MAX)) {
         tracing::warn!(
             allowed = current,
             wanted,
-            "too few open files are allowed for connections.max and tenants.resident_max: raise the limit (ulimit -n)"
+            "too few open files are allowed for connections.max, and tenants.resident_max all in use: \
+             raise the limit (ulimit -n)"
         );
     }
 }

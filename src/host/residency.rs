@@ -41,15 +41,6 @@ pub(super) fn residency(settings: &TenantSettings, readers: usize) -> Residency 
     if bound != "resident_max" {
         tracing::warn!(most, bound, files = limit, "fewer tenants than resident_max can be open at once");
     }
-    let in_use = files.most / files.each;
-    if in_use < most as u64 {
-        tracing::warn!(
-            in_use,
-            bound = "open_files",
-            files = limit,
-            "fewer tenants can be in use at once; those at rest count for nothing"
-        );
-    }
     let bytes = settings.resident_bytes.as_u64();
     Residency { most, bound, files, idle_after: settings.idle_after, bytes, held: held_memory }
 }

@@ -313,7 +313,9 @@ fn shut(mut lazy: LazyWriter, behind: &Behind) -> Result<()> {
     }
     let lost = last.len();
     if lazy.is_broken() {
-        tracing::error!(lost, "a tenant's file can't be used any more: it is closed, and opened anew when asked for");
+        let said = "the disk failed under a tenant's file, or it can't be opened after a rest: \
+                    it is closed, and opened anew when asked for";
+        tracing::error!(lost, "{said}");
         lazy.abandon();
         return Ok(());
     }

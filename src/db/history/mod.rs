@@ -130,9 +130,8 @@ impl History {
 
     fn take_up(&mut self) -> io::Result<()> {
         let names = names(&self.folder)?;
-        // What a crash left of a base.
-        for draft in
-            names.iter().filter(|name| name.ends_with(".new") && name.starts_with(|c: char| c.is_ascii_digit()))
+        // What a crash left of a base, and SQLite's journal of it.
+        for draft in names.iter().filter(|name| name.contains(".new") && name.starts_with(|c: char| c.is_ascii_digit()))
         {
             let _ = fs::remove_file(self.folder.join(draft));
         }
