@@ -159,6 +159,7 @@ impl TenantFile {
         // Before the log is copied back.
         let history = settings.history.as_ref().map(|keep| History::open(keep, &self.path, &wal));
         if log_is_left(&self.path) {
+            history.iter().for_each(History::empties);
             take_in_log(&conn)?;
         }
         if let Some(history) = &history {

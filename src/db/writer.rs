@@ -111,7 +111,7 @@ impl Writer {
             history.ship_if_due(&self.conn);
         }
         if self.forgotten {
-            self.keep();
+            self.keep_all();
             // The first column tells whether a reader stood in the way.
             let emptied = pause::on_disk(|| {
                 self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
@@ -150,6 +150,7 @@ impl Writer {
 
     /// Lets nobody read until the log is empty. Readers that have begun end at their deadline.
     fn empty_by_force(&mut self, bytes: u64) {
+        self.history.iter().for_each(History::empties);
         let emptied = pause::on_disk(|| {
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
             self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
@@ -182,6 +183,12 @@ impl Writer {
             history.ship(&self.conn);
             history.sync();
         }
+    }
+
+    /// The same, and the log is emptied next.
+    fn keep_all(&mut self) {
+        self.keep();
+        self.history.iter().for_each(History::empties);
     }
 
     /// When what was committed has to be kept, if something was.

@@ -8,6 +8,7 @@
 
 mod base;
 mod hole;
+mod left;
 mod past;
 mod piece;
 mod rebuild;
@@ -21,7 +22,6 @@ use std::fmt;
 use std::fs;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -139,8 +139,8 @@ impl History {
         let Some(&last) = all.last() else { return Ok(()) };
         self.number = last;
         let based = rebuild::is_based(&self.folder, &all, &bases_in(&names))?;
-        if let Ok(told) = fs::read_to_string(self.folder.join("closed")) {
-            if told == state_of(&self.file)? {
+        if let Some(is_as_left) = self.was_closed()? {
+            if is_as_left {
                 // In order, and nothing has been kept since: if there is something in SQLite's log, all of it came after.
                 (self.log, self.based) = (Some(record::Writer::append(&log_of(&self.folder, last))?), based);
                 self.closed = true;
@@ -155,10 +155,10 @@ impl History {
             // Nothing was committed since its base was made.
             None => place_before(&self.folder, &all)?,
         };
-        let follows = wal::salts(&self.wal)?.is_some_and(|salts| {
-            let [first, _] = place.salts;
-            salts == place.salts || salts[0] == first.wrapping_add(1)
-        });
+        let follows = match wal::salts(&self.wal)? {
+            Some(salts) => salts == place.salts || salts[0] == place.salts[0].wrapping_add(1),
+            None => self.was_emptied(),
+        };
         if !follows {
             return self.gap();
         }
@@ -220,16 +220,7 @@ impl History {
         let based = self.base_if_due(conn, true);
         self.note(based);
         self.sync();
-    }
-
-    /// Everything is kept and SQLite's log is empty: as the file is now it is found again, closed in order or not.
-    pub(super) fn settled(&self) {
-        if self.log.is_some() && !self.told && !self.closed {
-            let write = || fs::write(self.folder.join("closed"), state_of(&self.file)?);
-            if let Err(error) = write() {
-                tracing::warn!(%error, "a tenant's history has a gap from here on");
-            }
-        }
+        self.empties();
     }
 
     fn ship_now(&mut self) -> io::Result<()> {
@@ -243,10 +234,10 @@ impl History {
         }
         let now = u64::try_from(self.keep.clock.unix_millis()).unwrap_or(0);
         let log = self.log.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let (path, before, closed) = (self.folder.join("closed"), log.bytes, &mut self.closed);
+        let (before, folder, closed) = (log.bytes, &self.folder, &mut self.closed);
         self.place = wal::read(&self.wal, self.place, |part| {
             // Before anything is kept that it does not know of.
-            let _ = fs::remove_file(&path);
+            left::forget(folder);
             *closed = false;
             log.add(now, &part)
         })?;
@@ -261,7 +252,7 @@ impl History {
         self.number += 1;
         self.log = Some(record::Writer::create(&log_of(&self.folder, self.number), follows)?);
         self.based &= follows;
-        let _ = fs::remove_file(self.folder.join("closed"));
+        left::forget(&self.folder);
         self.closed = false;
         Ok(())
     }
@@ -344,12 +335,6 @@ fn place_before(folder: &Path, all: &[u64]) -> io::Result<Place> {
         }
     }
     Ok(Place::default())
-}
-
-/// How a file that nobody has open looks from outside.
-fn state_of(file: &Path) -> io::Result<String> {
-    let file = fs::metadata(file)?;
-    Ok(format!("{} {} {}", file.len(), file.mtime(), file.mtime_nsec()))
 }
 
 fn log_of(folder: &Path, number: u64) -> PathBuf {

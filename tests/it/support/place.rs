@@ -65,6 +65,11 @@ impl Place {
 
     /// The rows of `tenant` in the storage, at `at` or at the last moment that is there.
     pub(crate) fn there(&self, tenant: &str, at: Option<SystemTime>, out: &str) -> Vec<u64> {
+        self.looked(tenant, at, out).unwrap_or_else(|said| panic!("{tenant} is not there: {said}"))
+    }
+
+    /// The same, or what the command says.
+    pub(crate) fn looked(&self, tenant: &str, at: Option<SystemTime>, out: &str) -> Result<Vec<u64>, String> {
         let out = self.data.with_file_name(out);
         let _ = fs::remove_file(&out);
         let mut args = vec!["tenant", "export", tenant, "--from-remote", "--out", out.to_str().expect("text")];
@@ -72,11 +77,14 @@ impl Place {
         if let Some(time) = &time {
             args.extend(["--at", time]);
         }
-        self.must(&args);
+        let done = self.run(&args);
+        if !done.status.success() {
+            return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+        }
         let copy = Connection::open(&out).expect("a database");
         let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
         assert_eq!(check, "ok");
-        numbers(&copy, "hit").into_iter().collect()
+        Ok(numbers(&copy, "hit").into_iter().collect())
     }
 
     /// Waits until the storage has every one of the first `rows` rows.
