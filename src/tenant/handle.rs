@@ -37,25 +37,25 @@ pub(crate) struct Handle(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     id: TenantId,
-    limits: Limits,
+    pub(super) limits: Limits,
     /// What the tenant's cursors are sealed with, once it is known.
     pub(super) secret: OnceCell<Secret>,
     pub(super) journal: Arc<Journal>,
     quota: Arc<Quota>,
-    mailbox: Mailbox,
+    pub(super) mailbox: Mailbox,
     behind: Arc<Behind>,
     pub(super) checkpoints: Checkpoints,
     pub(super) template: Template,
     /// A checkpoint is made, or gone back to, one at a time.
     pub(super) copying: Arc<Semaphore>,
-    readers: Readers,
+    pub(super) readers: Readers,
     /// One permit per reader connection.
-    reading: Arc<Semaphore>,
+    pub(super) reading: Arc<Semaphore>,
     /// Reads that run or wait.
     reads: AtomicUsize,
-    executor: Executor,
+    pub(super) executor: Executor,
     /// What the tenant has computed lately, reads and writes alike.
-    credit: Arc<Credit>,
+    pub(super) credit: Arc<Credit>,
     meter: Arc<Meter>,
     news: broadcast::Sender<Heard>,
     around: Surroundings,
@@ -220,31 +220,6 @@ impl Handle {
     #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
         self.0.mailbox.is_closed()
-    }
-
-    /// Closes the file until it is asked for again.
-    pub(crate) async fn rest(&self) {
-        // The writer closes last: only it copies the log back.
-        self.shed().await;
-        let (rested, rests) = oneshot::channel();
-        // It only ever falls, at once where the mailbox is full: such a tenant is not at rest.
-        drop(self.0.mailbox.post(Message::Rest(rested)));
-        let _ = rests.await;
-    }
-
-    async fn shed(&self) {
-        let shed = self.clone();
-        // If no thread can be had, they stay open.
-        let _ = self.0.executor.run(&self.0.credit, move || shed.0.readers.shed()).await;
-    }
-
-    /// Waits for what is queued, closes the file. The caller sees to it that nobody uses the tenant.
-    ///
-    /// # Errors
-    /// As [`crate::db::Writer::close`].
-    pub(crate) async fn close(&self) -> Result<()> {
-        self.shed().await;
-        self.0.mailbox.close().await
     }
 
     /// Runs `work` in a transaction and returns after its commit, whatever the caller's scopes: with

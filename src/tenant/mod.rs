@@ -15,6 +15,7 @@ mod actor;
 mod behind;
 mod caller;
 mod checkpoints;
+mod closing;
 mod executor;
 mod handle;
 mod handles;
