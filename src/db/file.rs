@@ -206,7 +206,8 @@ fn log_is_left(path: &Path) -> bool {
     fs::metadata(wal_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
-fn page_size(conn: &Connection) -> Result<u64> {
+/// The size of a page of the file that `conn` sees, in bytes.
+pub(super) fn page_size(conn: &Connection) -> Result<u64> {
     Ok(conn.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.unsigned_abs().max(1))
 }
 

@@ -15,7 +15,7 @@ use super::open::{Guards, wal_of};
 use super::room::Room;
 use super::{FileSettings, Searched, pause};
 use crate::config::Limits;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The log's size, in bytes, from which on it is copied back into the file: 1,000 pages, SQLite's own
 /// habit, but after the replies and not before one.
@@ -111,12 +111,8 @@ impl Writer {
             history.ship_if_due(&self.conn);
         }
         if self.forgotten {
-            self.keep_all();
-            // The first column tells whether a reader stood in the way.
-            let emptied = pause::on_disk(|| {
-                self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
-            });
-            let emptied = emptied.map_err(Error::from);
+            self.keep();
+            let emptied = pause::on_disk(|| self.empty());
             self.broken |= emptied.as_ref().err().is_some_and(is_disk_failure);
             self.forgotten = !emptied.unwrap_or(false);
             if !self.forgotten {
@@ -150,12 +146,11 @@ impl Writer {
 
     /// Lets nobody read until the log is empty. Readers that have begun end at their deadline.
     fn empty_by_force(&mut self, bytes: u64) {
-        self.history.iter().for_each(History::empties);
         let emptied = pause::on_disk(|| {
             let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-            self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))
+            self.empty()
         });
-        match emptied.map_err(Error::from) {
+        match emptied {
             Ok(true) => {
                 self.forced_from = FORCED_FROM;
                 self.emptied();
@@ -185,10 +180,10 @@ impl Writer {
         }
     }
 
-    /// The same, and the log is emptied next.
-    fn keep_all(&mut self) {
-        self.keep();
+    /// Copies all of the log, which is kept, into the file. `false`: a reader stood in the way.
+    fn empty(&self) -> Result<bool> {
         self.history.iter().for_each(History::empties);
+        Ok(self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| Ok(row.get::<_, i64>(0)? == 0))?)
     }
 
     /// When what was committed has to be kept, if something was.
@@ -235,15 +230,13 @@ impl Writer {
         if let Some(history) = &mut self.history {
             history.finish(&self.conn);
         }
-        let history = self.history.take();
-        let closed = pause::on_disk(|| {
-            self.pragma("PRAGMA wal_checkpoint(TRUNCATE)")?;
-            self.conn.close().map_err(|(_, error)| error.into())
-        });
-        if let (Ok(()), Some(history)) = (&closed, history) {
-            history.settled();
-        }
-        closed
+        pause::on_disk(|| {
+            self.empty()?;
+            let Self { conn, history, .. } = self;
+            conn.close().map_err(|(_, error)| error)?;
+            history.iter().for_each(History::settled);
+            Ok(())
+        })
     }
 
     fn pragma(&self, sql: &str) -> Result<()> {

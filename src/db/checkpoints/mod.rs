@@ -19,6 +19,7 @@ pub(crate) use restore::Prepared;
 
 use self::copy::open_draft;
 pub(super) use self::copy::open_source;
+use super::file::page_size;
 use super::layout::private_dir;
 use super::{DataDir, Staged, Template, paced, pause};
 use crate::config::Limits;
@@ -288,8 +289,7 @@ fn label_of(path: &Path) -> Result<Option<String>> {
 /// The size of the file that `conn` sees, in bytes, with what is only in its log.
 pub(super) fn bytes_of(conn: &Connection) -> Result<u64> {
     let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-    let size: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    Ok(u64::try_from(pages * size).unwrap_or(0))
+    Ok(pages.unsigned_abs() * page_size(conn)?)
 }
 
 fn private_folder(folder: &Path) -> io::Result<()> {

@@ -220,7 +220,6 @@ impl History {
         let based = self.base_if_due(conn, true);
         self.note(based);
         self.sync();
-        self.empties();
     }
 
     fn ship_now(&mut self) -> io::Result<()> {

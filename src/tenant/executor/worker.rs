@@ -1,11 +1,10 @@
 //! One thread: does jobs, and lets itself be kept between two steps of a long one.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::credit::Credit;
 use super::lanes::{Job, Lane, Lanes, Next};
 use super::seat::{Mark, Order, Seat};
 use crate::db::{Pause, install_pause};
@@ -25,8 +24,6 @@ struct Worker {
     slice_from: Cell<Instant>,
     /// Slices that the job has had in the fast lane.
     slices: Cell<u32>,
-    /// On whose account it is done.
-    whose: RefCell<Option<Arc<Credit>>>,
     /// It computes nothing, and has no slice: FTS5 runs statements of its own inside a COMMIT.
     on_disk: Cell<bool>,
 }
@@ -40,7 +37,6 @@ pub(super) fn run(lanes: &Arc<Lanes>, job: Job, lane: Lane) {
         lane: Cell::new(lane),
         slice_from: Cell::new(Instant::now()),
         slices: Cell::new(0),
-        whose: RefCell::default(),
         on_disk: Cell::new(false),
     });
     install_pause(Rc::clone(&worker) as Rc<dyn Pause>);
@@ -61,7 +57,6 @@ impl Worker {
     fn begin(&self, job: &Job, lane: Lane) {
         self.lane.set(lane);
         self.slices.set(0);
-        self.whose.replace(Some(Arc::clone(&job.whose)));
         if lane == Lane::Background {
             self.seat.join_background();
         }
@@ -95,7 +90,7 @@ impl Pause for Worker {
             return;
         }
         // While it lasts, and not at its end alone: what the tenant asks for meanwhile is to find it in debt.
-        self.whose.borrow().iter().for_each(|whose| whose.book());
+        self.seat.mark().whose.iter().for_each(|whose| whose.book());
         let slices = self.slices.get() + 1;
         self.slices.set(slices);
         let goes_to = if lane == Lane::Fast && slices < FAST_SLICES { Lane::Fast } else { Lane::Background };
